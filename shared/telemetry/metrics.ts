@@ -142,8 +142,15 @@ class TableCounter<L extends string> extends Counter<L> {
     this.#samples = samples
   }
 
+  /** As prom-client's histogram does, labels go as `sharedLabels`: their text is made once, which is most of a scrape. */
   override async get(): ReturnType<Counter<L>['get']> {
-    return { ...(await super.get()), values: Array.from(this.#samples(), (one) => ({ ...one })) }
+    const none: Partial<Labels<L>> = {}
+    const values = Array.from(this.#samples(), ({ labels, value }) => ({
+      value,
+      labels: none,
+      sharedLabels: labels,
+    }))
+    return { ...(await super.get()), values }
   }
 }
 
