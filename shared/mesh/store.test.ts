@@ -167,7 +167,9 @@ describe('services by address and name', () => {
     expect(namespaceOf(store, '10.1.0.9', 'b')).toBe('b')
     expect(namespaceOf(store, '10.1.0.9', 'wide')).toBe('wide')
     expect(namespaceOf(store, '10.1.0.9', 'hidden')).toBe('hidden')
-    store.applyAddresses([], ['c/c.example', 'b/b.example'])
+    store.applyAddresses([], ['c/c.example'])
+    expect(namespaceOf(store, '10.1.0.9', 'x')).toBe('b')
+    store.applyAddresses([], ['b/b.example'])
     expect(namespaceOf(store, '10.1.0.9', 'x')).toBe('wide')
   })
 
@@ -197,6 +199,8 @@ describe('endpoints', () => {
     })
     store.applyAddresses([serviceResource({ name: 'web' })], [])
     expect(names(store)).toEqual(['a'])
+    expect(store.dump().stagedServices).toEqual({})
+    store.applyAddresses([], [KEY, uidOf('a')])
     expect(store.dump().stagedServices).toEqual({})
   })
 
