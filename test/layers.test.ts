@@ -47,7 +47,7 @@ const INNER = [
 
 /** The rooms of each library, outer and inner; everywhere else it is refused. */
 const LIBRARY_ROOMS: Readonly<Record<string, string>> = {
-  zod: 'shared/runtime ztunnel ztunnel/enroll controlplane controlplane/kinds controlplane/source controlplane/ca controlplane/xds demo cli',
+  zod: 'shared/runtime shared/lab ztunnel ztunnel/enroll controlplane controlplane/kinds controlplane/source controlplane/ca controlplane/xds demo cli',
   yaml: 'shared/lab demo controlplane/source',
   'node-forge': 'shared/identity controlplane/ca',
   '@grpc/grpc-js':
