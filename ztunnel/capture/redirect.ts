@@ -1,0 +1,116 @@
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
+import { AmbitError, describeError } from '../../shared/runtime/errors.ts'
+import {
+  captureRuleset,
+  releaseRuleset,
+  removeRoutingCommands,
+  removeRuleset,
+  routingCommands,
+} from './rules.ts'
+
+/** No command here does more than a few system calls; one that hangs is ended. */
+const COMMAND_TIMEOUT_MS = 5_000
+const OUTPUT_LIMIT = 4_096
+
+/**
+ * Puts the capture rules of a pod in place; repairs whatever an earlier process left. Safe to repeat, also under
+ * traffic. Listeners must be open before. Throws `CAPTURE_RULES` with what the tool said.
+ */
+export async function installCapture(namespace: NetworkNamespace): Promise<void> {
+  checkDefaultRoute(namespace)
+  // Replies find their way back before the first connection is redirected.
+  await setRouting(namespace)
+  await nft(namespace, captureRuleset)
+}
+
+/** First step of release: new connections are no longer redirected, open ones live on. */
+export async function stopRedirecting(namespace: NetworkNamespace): Promise<void> {
+  await nft(namespace, releaseRuleset)
+}
+
+/** Last step of release: removes everything that `installCapture` made. Safe to repeat. */
+export async function removeCapture(namespace: NetworkNamespace): Promise<void> {
+  await nft(namespace, removeRuleset)
+  for (const family of families(namespace)) {
+    await runIn(namespace, 'ip', [`-${family}`, '-force', '-batch', '-'], removeRoutingCommands)
+  }
+}
+
+/** Whether rules of ours are in place, from this or an earlier process. */
+export async function isCaptured(namespace: NetworkNamespace): Promise<boolean> {
+  return (await runIn(namespace, 'nft', ['list', 'table', 'inet', 'ambit'], '')).code === 0
+}
+
+async function setRouting(namespace: NetworkNamespace): Promise<void> {
+  for (const family of families(namespace)) {
+    const args = [`-${family}`, '-force', '-batch', '-']
+    const { stderr } = await runIn(namespace, 'ip', args, routingCommands(family))
+    // A rule that is there already is refused as existing, and that is fine.
+    const failure = stderr.replaceAll(/RTNETLINK answers: File exists|Command failed -:\d+/g, '').trim()
+    if (failure !== '') throw new AmbitError('CAPTURE_RULES', `ip -${family}: ${failure}`)
+  }
+}
+
+async function nft(namespace: NetworkNamespace, ruleset: string): Promise<void> {
+  const { code, stderr } = await runIn(namespace, 'nft', ['-f', '-'], ruleset)
+  if (code !== 0) throw new AmbitError('CAPTURE_RULES', `nft: ${stderr.trim()}`)
+}
+
+const families = (namespace: NetworkNamespace): readonly (4 | 6)[] =>
+  namespace.hasIpv6() ? [4, 6] : [4]
+
+/** Without a default route the kernel refuses a service's address before any rule of ours sees the packet. */
+function checkDefaultRoute(namespace: NetworkNamespace): void {
+  const { v4, v6 } = namespace.run(() => ({
+    v4: readFileSync('/proc/thread-self/net/route', 'utf8'),
+    v6: namespaceFile('/proc/thread-self/net/ipv6_route'),
+  }))
+  const hasV4 = v4.split('\n').some((line) => /^\S+\t0{8}\t.*\t0{8}\t\d+\t\d+\t\d+$/.test(line.trim()))
+  const hasV6 = v6.split('\n').some((line) => /^0{32} 00 .* (?!lo$)\S+$/.test(line.trim()))
+  if (!hasV4 && !hasV6) {
+    throw new AmbitError(
+      'CAPTURE_NO_ROUTE',
+      'the namespace has no default route: without one, service addresses are unreachable; add one (ip route add default ...)',
+    )
+  }
+}
+
+function namespaceFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+interface Finished {
+  readonly code: number | null
+  readonly stderr: string
+}
+
+/** A child process lives in the namespace of the thread that forked it. */
+function runIn(
+  namespace: NetworkNamespace,
+  command: string,
+  args: readonly string[],
+  input: string,
+): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = namespace.run(() =>
+      spawn(command, args, { stdio: ['pipe', 'ignore', 'pipe'], timeout: COMMAND_TIMEOUT_MS }),
+    )
+    let stderr = ''
+    child.stderr.setEncoding('utf8')
+    child.stderr.on('data', (text: string) => {
+      if (stderr.length < OUTPUT_LIMIT) stderr += text
+    })
+    child.once('error', (error) => {
+      reject(new AmbitError('CAPTURE_RULES', `${command}: ${describeError(error)}`, { cause: error }))
+    })
+    child.once('close', (code) => resolve({ code, stderr }))
+    child.stdin.on('error', () => undefined)
+    child.stdin.end(input)
+  })
+}
