@@ -51,13 +51,15 @@ export interface HboneClientConnection {
   readonly tls: TLSSocket
   /** How many tunnels are open or being opened. */
   readonly tunnels: number
+  /** How many tunnels the peer allows at once (its SETTINGS_MAX_CONCURRENT_STREAMS); it may change. */
+  readonly maxTunnels: number
   /** False after GOAWAY, an error or `drain`: open no more tunnels here. */
   readonly usable: boolean
   readonly closed: Promise<void>
   /**
    * Sends CONNECT and waits for the answer. Rejects with `HboneError`: `HBONE_STATUS` (with `status`) for any
-   * answer but 200, `HBONE_REFUSED_STREAM` when the peer is known not to have seen it, `HBONE_CLOSED`,
-   * `HBONE_TIMEOUT`.
+   * answer but 200, `HBONE_REFUSED_STREAM` when the peer is known not to have seen it (also beyond `maxTunnels`),
+   * `HBONE_RESET`, `HBONE_CLOSED`, `HBONE_TIMEOUT`.
    */
   open(request: ConnectRequest, signal: AbortSignal): Promise<OpenedTunnel>
   /** Opens no more tunnels and closes when the last one has ended. */
