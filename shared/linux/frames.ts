@@ -18,7 +18,7 @@ const KERNEL_BUFFER_BYTES = 64 * 1_048_576
 const LONGEST_FRAME = 66_000
 const BATCH = 32
 /** Batches of one turn; the event loop goes on in between. */
-const BATCHES_PER_TURN = 32
+const BATCHES_PER_TURN = 8
 
 // struct mmsghdr and the control message of a timestamp, on 64-bit Linux.
 const HEADER_BYTES = 64
