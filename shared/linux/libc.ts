@@ -87,9 +87,7 @@ export function watchReadable(fd: number, onReadable: () => void): () => void {
   return () => handle.close()
 }
 
-/** The number of the last failed call's error. Read it before anything else is called. */
-export const lastErrno = (): number => koffi.errno()
-
+/** Whether the last failed call failed so. Ask before anything else is called. */
 export const isErrno = (name: string): boolean => koffi.errno() === koffi.os.errno[name]
 
 /** Gives `result` back unless it is negative; then throws `LINUX_<ERRNO>`, saying `what` failed and why. */
