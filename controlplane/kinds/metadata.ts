@@ -35,7 +35,10 @@ export const namespacedMetadata = z.object({
 /** Objects that belong to no namespace. */
 export const clusterMetadata = z.object({
   ...common,
-  namespace: z.unknown().transform((): '' => ''),
+  namespace: z
+    .string()
+    .nullish()
+    .transform((): '' => ''),
 })
 
 export type Metadata = z.infer<typeof namespacedMetadata>
