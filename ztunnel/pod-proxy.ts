@@ -165,7 +165,8 @@ export class PodProxy implements Disposable {
         this.#tunnels.rekey()
       }),
       mesh.onChange((change) => {
-        if (change.policies.size > 0 || change.workloads.has(this.subject.uid)) this.connections.recheck()
+        if (change.policies.size > 0 || change.workloads.has(this.subject.uid))
+          this.connections.recheck()
       }),
     )
   }

@@ -48,7 +48,9 @@ async function setRouting(namespace: NetworkNamespace): Promise<void> {
     const args = [`-${family}`, '-force', '-batch', '-']
     const { stderr } = await runIn(namespace, 'ip', args, routingCommands(family))
     // A rule that is there already is refused as existing, and that is fine.
-    const failure = stderr.replaceAll(/RTNETLINK answers: File exists|Command failed -:\d+/g, '').trim()
+    const failure = stderr
+      .replaceAll(/RTNETLINK answers: File exists|Command failed -:\d+/g, '')
+      .trim()
     if (failure !== '') throw new AmbitError('CAPTURE_RULES', `ip -${family}: ${failure}`)
   }
 }
@@ -67,7 +69,9 @@ function checkDefaultRoute(namespace: NetworkNamespace): void {
     v4: readFileSync('/proc/thread-self/net/route', 'utf8'),
     v6: namespaceFile('/proc/thread-self/net/ipv6_route'),
   }))
-  const hasV4 = v4.split('\n').some((line) => /^\S+\t0{8}\t.*\t0{8}\t\d+\t\d+\t\d+$/.test(line.trim()))
+  const hasV4 = v4
+    .split('\n')
+    .some((line) => /^\S+\t0{8}\t.*\t0{8}\t\d+\t\d+\t\d+$/.test(line.trim()))
   const hasV6 = v6.split('\n').some((line) => /^0{32} 00 .* (?!lo$)\S+$/.test(line.trim()))
   if (!hasV4 && !hasV6) {
     throw new AmbitError(
@@ -107,7 +111,9 @@ function runIn(
       if (stderr.length < OUTPUT_LIMIT) stderr += text
     })
     child.once('error', (error) => {
-      reject(new AmbitError('CAPTURE_RULES', `${command}: ${describeError(error)}`, { cause: error }))
+      reject(
+        new AmbitError('CAPTURE_RULES', `${command}: ${describeError(error)}`, { cause: error }),
+      )
     })
     child.once('close', (code) => resolve({ code, stderr }))
     child.stdin.on('error', () => undefined)

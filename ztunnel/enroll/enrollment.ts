@@ -1,9 +1,10 @@
-import type { Component } from '../../shared/runtime/lifecycle.ts'
-import type { Clock, Timer } from '../../shared/runtime/clock.ts'
-import { Backoff } from '../../shared/runtime/backoff.ts'
-import { describeError } from '../../shared/runtime/errors.ts'
-import type { Log } from '../../shared/runtime/log.ts'
 import type { MeshStore } from '../../shared/mesh/store.ts'
+import { Backoff } from '../../shared/runtime/backoff.ts'
+import type { Clock, Timer } from '../../shared/runtime/clock.ts'
+import { describeError } from '../../shared/runtime/errors.ts'
+import type { Component } from '../../shared/runtime/lifecycle.ts'
+import type { Log } from '../../shared/runtime/log.ts'
+import type { CaptureMetrics } from '../../shared/telemetry/capture-metrics.ts'
 import { isCaptured, removeCapture, stopRedirecting } from '../capture/redirect.ts'
 import type { PodProxy, PodSubject } from '../pod-proxy.ts'
 import type { Finding, NamespaceFinder } from './namespace-finder.ts'
@@ -22,13 +23,15 @@ export interface WantedPod {
 
 export type PodState = 'captured' | 'released' | 'error'
 
+export type Report = (uid: string, state: PodState, error?: string) => void
+
 export interface EnrollmentOptions {
   readonly finder: NamespaceFinder
   readonly mesh: MeshStore
   readonly clock: Clock
   readonly log: Log
   readonly makeProxy: (subject: PodSubject) => PodProxy
-  readonly report: (uid: string, state: PodState, error?: string) => void
+  readonly metrics: CaptureMetrics
 }
 
 interface Member {
@@ -59,6 +62,8 @@ export class Enrollment implements Component {
   readonly name = 'enrollment'
   readonly #options: EnrollmentOptions
   readonly #members = new Map<string, Member>()
+  /** Tells the control plane; set by whoever holds the stream to it. */
+  report: Report = () => undefined
   #stopListening: (() => void) | undefined
   #stopped = false
 
@@ -77,20 +82,25 @@ export class Enrollment implements Component {
   }
 
   proxies(): readonly PodProxy[] {
-    return [...this.#members.values()].flatMap((member) => (member.proxy === undefined ? [] : [member.proxy]))
+    return [...this.#members.values()].flatMap((member) =>
+      member.proxy === undefined ? [] : [member.proxy],
+    )
   }
 
   /** Pods that are wanted and not captured. */
   get pending(): number {
-    return [...this.#members.values()].filter((member) => member.pod?.wanted === 'captured' && !member.proxy).length
+    return [...this.#members.values()].filter(
+      (member) => member.pod?.wanted === 'captured' && !member.proxy,
+    ).length
   }
 
   /** New orders; with `snapshot` the list is complete and pods that are not named are gone. */
   update(pods: readonly WantedPod[], removed: readonly string[], snapshot: boolean): void {
     const named = new Set(pods.map((pod) => pod.uid))
     for (const pod of pods) {
-      if (this.#members.has(pod.uid) || this.#members.size < MAX_PODS) this.#member(pod.uid).pod = pod
-      else this.#options.report(pod.uid, 'error', `this node has ${MAX_PODS} pods already`)
+      if (this.#members.has(pod.uid) || this.#members.size < MAX_PODS)
+        this.#member(pod.uid).pod = pod
+      else this.report(pod.uid, 'error', `this node has ${MAX_PODS} pods already`)
     }
     const gone = snapshot ? [...this.#members.keys()].filter((uid) => !named.has(uid)) : removed
     for (const uid of gone) {
@@ -167,6 +177,8 @@ export class Enrollment implements Component {
       }
     }
     member.busy = false
+    this.#options.metrics.active(this.proxies().length)
+    this.#options.metrics.pending(this.pending)
     if (member.pod === undefined && member.proxy === undefined) this.#members.delete(uid)
   }
 
@@ -187,7 +199,10 @@ export class Enrollment implements Component {
     const finding = this.#options.finder.find(pod.addresses)
     if (finding.kind === 'conflict') {
       const error = `the address ${pod.addresses.join(', ')} is owned by several namespaces: ${finding.names.join(', ')}`
-      this.#options.log.error('namespace conflict, none is enrolled', { uid, namespaces: finding.names })
+      this.#options.log.error('namespace conflict, none is enrolled', {
+        uid,
+        namespaces: finding.names,
+      })
       this.#say(uid, member, 'error', error)
       return
     }
@@ -204,8 +219,13 @@ export class Enrollment implements Component {
     this.#options.log.info('namespace is gone', { uid })
     member.release?.abort()
     member.release = undefined
-    proxy[Symbol.dispose]()
+    this.#drop(member)
+  }
+
+  #drop(member: Member): void {
+    member.proxy?.[Symbol.dispose]()
     member.proxy = undefined
+    this.#options.metrics.stopped()
   }
 
   async #capture(uid: string, member: Member, pod: WantedPod, finding: Finding): Promise<void> {
@@ -224,6 +244,7 @@ export class Enrollment implements Component {
         proxy[Symbol.dispose]()
         return
       }
+      if (member.proxy === undefined) this.#options.metrics.started()
       member.proxy = proxy
       this.#options.log.info('captured', { uid, identity: proxy.identity })
     }
@@ -253,11 +274,14 @@ export class Enrollment implements Component {
     const release = new AbortController()
     member.release = release
     await proxy.beginRelease()
-    this.#options.log.info('released, open connections go on', { uid, open: proxy.connections.size })
+    this.#options.log.info('released, open connections go on', {
+      uid,
+      open: proxy.connections.size,
+    })
     void proxy.finishRelease(release.signal).then(
       (finished) => {
         if (!finished || member.proxy !== proxy) return
-        member.proxy = undefined
+        this.#drop(member)
         member.release = undefined
         this.#reconcile(uid)
       },
@@ -289,8 +313,7 @@ export class Enrollment implements Component {
     if (proxy === undefined) return
     if (!this.#options.finder.has(proxy.subject.netns.key)) {
       member.release?.abort()
-      proxy[Symbol.dispose]()
-      member.proxy = undefined
+      this.#drop(member)
       return
     }
     if (member.release === undefined) await this.#startRelease(uid, member, proxy)
@@ -300,6 +323,6 @@ export class Enrollment implements Component {
     const said = `${state} ${error ?? ''}`
     if (said === member.reported) return
     member.reported = said
-    this.#options.report(uid, state, error)
+    this.report(uid, state, error)
   }
 }

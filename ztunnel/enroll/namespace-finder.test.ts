@@ -91,7 +91,14 @@ describe('NamespaceFinder', () => {
 
   test('a namespace that another user namespace owns does not count, and the log says so', async () => {
     const name = `${scope}user`
-    const holder = spawn('unshare', ['--user', '--map-root-user', '--net', 'sh', '-c', 'echo up; exec sleep 60'])
+    const holder = spawn('unshare', [
+      '--user',
+      '--map-root-user',
+      '--net',
+      'sh',
+      '-c',
+      'echo up; exec sleep 60',
+    ])
     try {
       await once(holder.stdout, 'data')
       execFileSync('touch', [`/var/run/netns/${name}`])

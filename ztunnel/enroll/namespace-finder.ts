@@ -1,8 +1,8 @@
 import { type FSWatcher, mkdirSync, readdirSync, statfsSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import { NetworkNamespace } from '../../shared/linux/namespace.ts'
-import { describeError } from '../../shared/runtime/errors.ts'
 import type { Clock, Timer } from '../../shared/runtime/clock.ts'
+import { describeError } from '../../shared/runtime/errors.ts'
 import type { Log } from '../../shared/runtime/log.ts'
 
 /** Where `ip netns` keeps its names. */
@@ -53,7 +53,9 @@ export class NamespaceFinder implements Disposable {
     mkdirSync(NAMED, { recursive: true })
     this.#watcher = watch(NAMED, () => this.hurry())
     this.#watcher.on('error', (error) => {
-      this.#log.warn('cannot watch namespaces, looking now and then', { error: describeError(error) })
+      this.#log.warn('cannot watch namespaces, looking now and then', {
+        error: describeError(error),
+      })
     })
     this.scan()
     this.#schedule()
@@ -148,7 +150,11 @@ export class NamespaceFinder implements Disposable {
       this.#seen.delete(name)
       if (namespace === undefined) return known !== undefined
       if (!namespace.ownedByInitialUserNamespace()) {
-        this.#reportOnce(`${name} ${namespace.key}`, 'a namespace of another user namespace is not a pod', { name })
+        this.#reportOnce(
+          `${name} ${namespace.key}`,
+          'a namespace of another user namespace is not a pod',
+          { name },
+        )
         namespace[Symbol.dispose]()
         return known !== undefined
       }

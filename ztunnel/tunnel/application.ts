@@ -7,7 +7,7 @@ import type { ConnectionMeter } from '../../shared/telemetry/connection-record.t
 import { parseTraceparent } from '../route/headers.ts'
 import { dial, type Target } from './dial.ts'
 import { outcomeOf, outcomeOfSplice } from './failure.ts'
-import { partyOf, type PodContext } from './pod-context.ts'
+import { type PodContext, partyOf } from './pod-context.ts'
 import { type Leg, socketLeg, splice } from './splice.ts'
 
 /** A connection that wants to reach the application of a pod, whichever way it came. */
@@ -89,7 +89,9 @@ async function connectAndSplice(
   try {
     caller = call.accept()
   } catch (error) {
-    application.cut(error instanceof Error ? error : new AmbitError('CONNECTION_FAILED', String(error)))
+    application.cut(
+      error instanceof Error ? error : new AmbitError('CONNECTION_FAILED', String(error)),
+    )
     throw error
   }
   meter.established(elapsed())
@@ -108,7 +110,12 @@ async function connectAndSplice(
   meter.close(outcomeOfSplice(end))
 }
 
-function openMeter(pod: PodContext, call: InboundCall, source: string, destination: string): ConnectionMeter {
+function openMeter(
+  pod: PodContext,
+  call: InboundCall,
+  source: string,
+  destination: string,
+): ConnectionMeter {
   const { identity, service } = call
   const caller = pod.mesh.workloadByAddress(pod.settings.network, call.sourceIp)
   return pod.telemetry.open({
@@ -118,7 +125,8 @@ function openMeter(pod: PodContext, call: InboundCall, source: string, destinati
     service,
     mutualTls: identity !== undefined,
     sourceAddress: source,
-    destinationAddress: call.hboneAddress === undefined ? destination : formatHostPort(call.target.address, 15_008),
+    destinationAddress:
+      call.hboneAddress === undefined ? destination : formatHostPort(call.target.address, 15_008),
     hboneAddress: call.hboneAddress,
     traceId: parseTraceparent(call.headers['traceparent'])?.traceId,
   })

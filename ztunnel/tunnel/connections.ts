@@ -1,7 +1,7 @@
 import { evaluate } from '../../shared/authz/engine.ts'
 import type { ConnectionFacts, Decision } from '../../shared/authz/model.ts'
-import { PolicyClose } from './failure.ts'
 import type { MeshStore } from '../../shared/mesh/store.ts'
+import { PolicyClose } from './failure.ts'
 
 /** A connection in progress, as the parts that may end it see it. */
 export interface OpenConnection {

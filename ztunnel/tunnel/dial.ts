@@ -2,8 +2,8 @@ import { Socket } from 'node:net'
 import { formatHostPort } from '../../shared/linux/address.ts'
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
 import { setKeepAlive, tcpSocket } from '../../shared/linux/sockets.ts'
-import { describeError } from '../../shared/runtime/errors.ts'
 import type { Clock } from '../../shared/runtime/clock.ts'
+import { describeError } from '../../shared/runtime/errors.ts'
 import { MARK } from '../capture/rules.ts'
 import { ConnectionFailure } from './failure.ts'
 
@@ -31,11 +31,16 @@ export interface DialOptions {
  * Connects from inside a pod with the mark that keeps the connection out of capture. Rejects with
  * `CONNECTION_FAILED` or `CONNECTION_TIMEOUT` when that takes more than ten seconds.
  */
-export function dial(namespace: NetworkNamespace, target: Target, options: DialOptions): Promise<Socket> {
+export function dial(
+  namespace: NetworkNamespace,
+  target: Target,
+  options: DialOptions,
+): Promise<Socket> {
   const family = target.address.includes(':') ? 6 : 4
   // A source equal to the destination needs no disguise: it is the pod calling itself.
   const spoofed = options.source !== undefined && options.source !== target.address
-  const bindSource = spoofed && options.source?.includes(':') === (family === 6) ? options.source : undefined
+  const bindSource =
+    spoofed && options.source?.includes(':') === (family === 6) ? options.source : undefined
   const fd = namespace.run(() =>
     tcpSocket({ family, mark: MARK, ...(bindSource === undefined ? {} : { bindSource }) }),
   )
@@ -64,16 +69,25 @@ function connected(socket: Socket, target: Target, options: DialOptions): Promis
     const onConnect = (): void => settle(undefined)
     const onError = (error: Error): void =>
       settle(
-        new ConnectionFailure('CONNECTION_FAILED', 'CONNECT', `connection failed: ${describeError(error)}`, {
-          cause: error,
-        }),
+        new ConnectionFailure(
+          'CONNECTION_FAILED',
+          'CONNECT',
+          `connection failed: ${describeError(error)}`,
+          {
+            cause: error,
+          },
+        ),
       )
     const onAbort = (): void => {
       const reason: unknown = options.signal.reason
       settle(
         reason instanceof ConnectionFailure
           ? reason
-          : new ConnectionFailure('CONNECTION_FAILED', 'CONNECT', `connection to ${where} given up`),
+          : new ConnectionFailure(
+              'CONNECTION_FAILED',
+              'CONNECT',
+              `connection to ${where} given up`,
+            ),
       )
     }
     const timer = options.clock.after(CONNECT_TIMEOUT_MS, () =>

@@ -46,7 +46,11 @@ export function outcomeOf(error: unknown): Outcome {
   if (error instanceof ConnectionFailure) return { flag: error.flag, error: error.message }
   if (error instanceof HboneError) return { flag: flagOf(error), error: textOf(error) }
   const reason = codeOf(error)
-  return { flag: 'CONNECT', error: describeError(error), ...(reason === undefined ? {} : { reason }) }
+  return {
+    flag: 'CONNECT',
+    error: describeError(error),
+    ...(reason === undefined ? {} : { reason }),
+  }
 }
 
 function flagOf(error: HboneError): ResponseFlag {

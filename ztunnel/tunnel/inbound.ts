@@ -2,9 +2,9 @@ import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { serveHbone } from '../../shared/hbone/server.ts'
 import type { HboneServerConnection, IncomingTunnel } from '../../shared/hbone/tunnel.ts'
+import type { IdentityMaterial } from '../../shared/identity/certificate-manager.ts'
 import { describeHandshakeFailure, verifyClient } from '../../shared/identity/peer.ts'
 import { serverTlsOptions } from '../../shared/identity/tls-options.ts'
-import type { IdentityMaterial } from '../../shared/identity/certificate-manager.ts'
 import { canonicalAddress, formatHostPort } from '../../shared/linux/address.ts'
 import { describeError } from '../../shared/runtime/errors.ts'
 import { formatBaggage, parseForwardedHost } from '../route/headers.ts'
@@ -37,7 +37,11 @@ export class InboundProxy implements Disposable {
     try {
       adopt(this.#pod, socket)
       const late = (): Error =>
-        new ConnectionFailure('CONNECTION_NO_CERTIFICATE', 'IDENTITY_ERROR', 'identity error: no certificate yet')
+        new ConnectionFailure(
+          'CONNECTION_NO_CERTIFICATE',
+          'IDENTITY_ERROR',
+          'identity error: no certificate yet',
+        )
       const material = await within(clock, HOLD_MS, late, (signal) =>
         certificates.certificateFor(identity, signal),
       )
@@ -93,7 +97,10 @@ export class InboundProxy implements Disposable {
     }
     const identity = verdict.id.text
     const { log, clock } = this.#pod
-    const peer = serveHbone(tls, (tunnel) => void this.#serveTunnel(tunnel, tls, identity), { log, clock })
+    const peer = serveHbone(tls, (tunnel) => void this.#serveTunnel(tunnel, tls, identity), {
+      log,
+      clock,
+    })
     this.#peers.add(peer)
     if (this.#draining) peer.drain()
     void peer.closed.then(() => this.#peers.delete(peer))

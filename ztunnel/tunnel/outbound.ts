@@ -6,13 +6,19 @@ import { identityOf, type Service, type Workload } from '../../shared/mesh/model
 import { AmbitError } from '../../shared/runtime/errors.ts'
 import type { ConnectionMeter } from '../../shared/telemetry/connection-record.ts'
 import { PORTS } from '../capture/rules.ts'
-import { createTraceparent, formatBaggage, formatForwarded, formatTraceparent, type Traceparent } from '../route/headers.ts'
+import {
+  createTraceparent,
+  formatBaggage,
+  formatForwarded,
+  formatTraceparent,
+  type Traceparent,
+} from '../route/headers.ts'
 import { type OutboundRoute, routeOutbound } from '../route/outbound.ts'
 import { isRecursiveCall, SELF_CALL } from '../route/own-ports.ts'
 import type { OpenConnection } from './connections.ts'
 import { dial, type Target } from './dial.ts'
 import { ConnectionFailure, outcomeOf, outcomeOfSplice } from './failure.ts'
-import { adopt, ownWorkload, partyOf, type PodContext, SETUP_MS, within } from './pod-context.ts'
+import { adopt, ownWorkload, type PodContext, partyOf, SETUP_MS, within } from './pod-context.ts'
 import { type Leg, socketLeg, splice } from './splice.ts'
 import type { Tunnels } from './tunnels.ts'
 
@@ -33,7 +39,10 @@ export class OutboundProxy {
     const accepted = this.#pod.clock.monotonicMs()
     const client = socketLeg(socket)
     let destination: Target | undefined
-    const source = formatHostPort(canonicalAddress(socket.remoteAddress ?? '::'), socket.remotePort ?? 0)
+    const source = formatHostPort(
+      canonicalAddress(socket.remoteAddress ?? '::'),
+      socket.remotePort ?? 0,
+    )
     try {
       adopt(this.#pod, socket)
       destination = originalDestination(fdOf(socket)) ?? localEnd(socket)
@@ -92,7 +101,11 @@ export class OutboundProxy {
   async #reach(call: OutboundCall, signal: AbortSignal): Promise<Leg> {
     const { route } = call
     const late = (): Error =>
-      new ConnectionFailure('CONNECTION_TIMEOUT', 'CONNECT', 'connection failed: set-up took too long')
+      new ConnectionFailure(
+        'CONNECTION_TIMEOUT',
+        'CONNECT',
+        'connection failed: set-up took too long',
+      )
     return await within(this.#pod.clock, SETUP_MS, late, async (budget) => {
       const both = AbortSignal.any([signal, budget])
       if (route.kind === 'hbone') {
@@ -151,7 +164,9 @@ export class OutboundProxy {
       direction: 'outbound',
       sourceAddress: source,
       destinationAddress:
-        destination === undefined ? 'unknown' : formatHostPort(destination.address, destination.port),
+        destination === undefined
+          ? 'unknown'
+          : formatHostPort(destination.address, destination.port),
       workload: `${this.#pod.workloadNamespace}/${this.#pod.name}`,
       error: outcome.error ?? 'refused',
       flag: outcome.flag,

@@ -49,7 +49,9 @@ export class PassthroughProxy {
         accept: () => caller,
       })
     } catch (error) {
-      caller.cut(error instanceof Error ? error : new AmbitError('CONNECTION_FAILED', String(error)))
+      caller.cut(
+        error instanceof Error ? error : new AmbitError('CONNECTION_FAILED', String(error)),
+      )
       const outcome = outcomeOf(error)
       this.#pod.telemetry.refused({
         direction: 'inbound',
@@ -65,4 +67,8 @@ export class PassthroughProxy {
 
 /** Called straight at the listener's port: there is no place it could go. */
 const unredirected = (): ConnectionFailure =>
-  new ConnectionFailure('CONNECTION_NO_DESTINATION', 'CONNECT', 'attempted recursive call to ourselves')
+  new ConnectionFailure(
+    'CONNECTION_NO_DESTINATION',
+    'CONNECT',
+    'attempted recursive call to ourselves',
+  )

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { CertificateManager } from '../../shared/identity/certificate-manager.ts'
-import { setKeepAlive, fdOf } from '../../shared/linux/sockets.ts'
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
+import { fdOf, setKeepAlive } from '../../shared/linux/sockets.ts'
 import type { Workload } from '../../shared/mesh/model.ts'
 import type { MeshStore } from '../../shared/mesh/store.ts'
 import type { Clock } from '../../shared/runtime/clock.ts'

@@ -89,10 +89,18 @@ export class Tunnels implements Disposable {
 }
 
 const noCertificate = (): Error =>
-  new ConnectionFailure('CONNECTION_NO_CERTIFICATE', 'IDENTITY_ERROR', 'identity error: no certificate yet')
+  new ConnectionFailure(
+    'CONNECTION_NO_CERTIFICATE',
+    'IDENTITY_ERROR',
+    'identity error: no certificate yet',
+  )
 
 const handshakeLate = (): Error =>
-  new ConnectionFailure('CONNECTION_TLS_TIMEOUT', 'TLS_FAILURE', 'tls error: handshake took too long')
+  new ConnectionFailure(
+    'CONNECTION_TLS_TIMEOUT',
+    'TLS_FAILURE',
+    'tls error: handshake took too long',
+  )
 
 /** A connect to the HBONE port that times out is most often a firewall's doing, and the log says so. */
 function tunnelFailure(error: unknown): unknown {
