@@ -5,7 +5,6 @@ import { CertificateManager } from '../shared/identity/certificate-manager.ts'
 import { TestingAuthority } from '../shared/identity/testing-authority.ts'
 import { appPath } from '../shared/lab/apps/app-path.ts'
 import { Lab, type LabNode, type Pod } from '../shared/lab/lab.ts'
-import { addressBytes } from '../shared/linux/address.ts'
 import { NetworkNamespace } from '../shared/linux/namespace.ts'
 import { tcpSocket } from '../shared/linux/sockets.ts'
 import { MeshStore } from '../shared/mesh/store.ts'
@@ -13,6 +12,7 @@ import { policyResource, workloadResource } from '../shared/mesh/testing-mesh.ts
 import { Action, Scope } from '../shared/proto/generated/authorization.ts'
 import { TunnelProtocol } from '../shared/proto/generated/workload.ts'
 import { systemClock } from '../shared/runtime/clock.ts'
+import { parseIpAddress } from '../shared/runtime/ip-address.ts'
 import { createLog } from '../shared/runtime/log.ts'
 import { Metrics } from '../shared/telemetry/metrics.ts'
 import { createTelemetry } from '../shared/telemetry/recorder.ts'
@@ -157,7 +157,7 @@ describe('PodProxy', () => {
   })
 })
 
-const addressOf = (text: string): Buffer => addressBytes(text) ?? Buffer.alloc(0)
+const addressOf = (text: string): Buffer => Buffer.from(parseIpAddress(text) ?? [])
 
 /** A connection of the caller's pod to the TCP app of the far one; `text` rejects when it is cut. */
 async function call() {

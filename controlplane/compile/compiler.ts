@@ -1,5 +1,4 @@
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
-import { formatIpAddress } from '../../shared/mesh/address.ts'
+import { formatIpAddress, parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import type { Pod } from '../kinds/pod.ts'
 import { keyOf, type MeshObject, refOf } from '../kinds/registry.ts'
 import type { Service } from '../kinds/service.ts'
@@ -136,7 +135,7 @@ export class Compiler {
     const before = this.#world.object(unit)
     if (before === undefined && next === undefined) return
     change.dirty.add(unit)
-    const wantedBefore = this.#wantedOf(before)
+    const wantedBefore = this.#wantedOf(before, next)
     const spreads =
       (before === undefined ? undefined : bearingOf(before)) !==
       (next === undefined ? undefined : bearingOf(next))
@@ -151,7 +150,7 @@ export class Compiler {
     this.#replaceHosts(unit, before, next, change)
     this.#forgetCaptured(before, next, change)
     if (unit === unitOf('Namespace', '', this.#options.rootNamespace)) this.#setNetwork(change)
-    const wantedAfter = this.#wantedOf(next)
+    const wantedAfter = this.#wantedOf(next, before)
     for (const node of [...wantedBefore.keys(), ...wantedAfter.keys()]) {
       if (wantedBefore.get(node) !== wantedAfter.get(node)) change.nodes.add(node)
     }
@@ -256,8 +255,12 @@ export class Compiler {
     change.dirty.add(STATIC_UNIT)
   }
 
-  /** What the nodes want of the pods that an object decides about, as text by node. */
-  #wantedOf(object: MeshObject | undefined): Map<string, string> {
+  /**
+   * What is wanted of the pods that an object decides about, as text by node. A namespace decides about its pods also
+   * by not being there: `other` is its version at the other end of a change.
+   */
+  #wantedOf(now: MeshObject | undefined, other: MeshObject | undefined): Map<string, string> {
+    const object = now ?? (other?.kind === 'Namespace' ? other : undefined)
     const pods =
       object?.kind === 'Pod'
         ? [object]

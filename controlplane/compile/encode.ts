@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { formatIpAddress } from '../../shared/mesh/address.ts'
 import { Authorization } from '../../shared/proto/generated/authorization.ts'
 import {
   Address,
@@ -8,6 +7,7 @@ import {
   type Service,
   type Workload,
 } from '../../shared/proto/generated/workload.ts'
+import { formatIpAddress } from '../../shared/runtime/ip-address.ts'
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, type Resource } from './resource.ts'
 
 /** Resource names and aliases: controlplane spec, section 0.3. */

@@ -1,9 +1,9 @@
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
 import {
   NetworkMode,
   type Workload,
   WorkloadStatus,
 } from '../../shared/proto/generated/workload.ts'
+import { parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import type { EndpointSlice } from '../kinds/endpoint-slice.ts'
 import type { MeshContext } from './mesh-options.ts'
 import { portList, type ServiceView } from './service-view.ts'

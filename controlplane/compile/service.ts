@@ -1,4 +1,3 @@
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
 import {
   LoadBalancing_HealthPolicy as HealthPolicy,
   IPFamilies,
@@ -9,6 +8,7 @@ import {
   type Service as ServiceMessage,
   Visibility,
 } from '../../shared/proto/generated/workload.ts'
+import { parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import type { Namespace } from '../kinds/namespace.ts'
 import type { Service } from '../kinds/service.ts'
 import { appProtocolOf } from './app-protocol.ts'

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
-import { formatIpAddress } from '../../shared/mesh/address.ts'
 import { AmbitError } from '../../shared/runtime/errors.ts'
+import { formatIpAddress, parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import { parseIpBlock } from '../kinds/ip-block.ts'
 
 export type IpFamily = 'IPv4' | 'IPv6'

@@ -1,9 +1,9 @@
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
 import {
   TunnelProtocol,
   type Workload,
   WorkloadStatus,
 } from '../../shared/proto/generated/workload.ts'
+import { parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import type { EndpointSpec, WorkloadEntry } from '../kinds/workload-entry.ts'
 import type { MeshContext } from './mesh-options.ts'
 import {

@@ -1,10 +1,10 @@
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
 import {
   NetworkMode,
   TunnelProtocol,
   type Workload,
   WorkloadStatus,
 } from '../../shared/proto/generated/workload.ts'
+import { parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import type { Node } from '../kinds/node.ts'
 import type { Pod } from '../kinds/pod.ts'
 import type { MeshContext } from './mesh-options.ts'

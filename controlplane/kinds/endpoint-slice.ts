@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
+import { parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import { list, part, portNumber, text } from './fields.ts'
 import { namespacedMetadata } from './metadata.ts'
 

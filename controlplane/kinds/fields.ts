@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
+import { parseIpAddress } from '../../shared/runtime/ip-address.ts'
 import { parseIpBlock } from './ip-block.ts'
 
 /** Field shapes that several kinds share. An absent field, an empty one and `null` mean the same in these objects. */

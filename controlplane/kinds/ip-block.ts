@@ -1,4 +1,4 @@
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
+import { parseIpAddress } from '../../shared/runtime/ip-address.ts'
 
 /** An address, or a range. */
 export interface IpBlock {

@@ -6,7 +6,7 @@ import {
   type StringMatch as StringMatchProto,
 } from '../proto/generated/authorization.ts'
 import { describeError } from '../runtime/errors.ts'
-import { isMapped } from './ip-address.ts'
+import { isMapped } from '../runtime/ip-address.ts'
 import type { Cidr, Clause, Match, Policy, Rule, StringMatch } from './model.ts'
 
 /** A policy, or everything that is wrong with it: what cannot be enforced exactly is not enforced in part. */

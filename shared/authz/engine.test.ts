@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { parseIpAddress } from '../runtime/ip-address.ts'
 import { evaluate, explainDeny, matchesRule } from './engine.ts'
-import { parseIpAddress } from './ip-address.ts'
 import type { Cidr, ConnectionFacts, Decision, Match, Policy, PolicySet, Rule } from './model.ts'
 
 const EMPTY: Match = {

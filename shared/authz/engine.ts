@@ -1,5 +1,5 @@
 import { AmbitError } from '../runtime/errors.ts'
-import { isInPrefix, parseIpAddress } from './ip-address.ts'
+import { isInPrefix, parseIpAddress } from '../runtime/ip-address.ts'
 import type {
   Cidr,
   Clause,

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readFileSync, stat, statSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { AmbitError, codeOf } from '../runtime/errors.ts'
-import { canonicalAddress } from './address.ts'
+import { canonicalAddress } from '../runtime/ip-address.ts'
 import { check, close, ioctl, setns } from './libc.ts'
 
 const CLONE_NEWNET = 0x40000000
@@ -90,7 +90,7 @@ export class NetworkNamespace implements Disposable {
     const found: string[] = []
     for (const list of Object.values(this.run(networkInterfaces))) {
       for (const { address, internal } of list ?? []) {
-        if (!internal && !isLinkLocal(address)) found.push(canonicalAddress(address))
+        if (!internal && !isLinkLocal(address)) found.push(canonicalAddress(address) ?? address)
       }
     }
     return found

@@ -1,4 +1,4 @@
-import { addressText } from './address.ts'
+import { formatIpAddress } from '../runtime/ip-address.ts'
 
 /** An IP packet in an Ethernet frame, as far as TCP and UDP reach. */
 export interface Packet {
@@ -67,8 +67,8 @@ function readV4(packet: Buffer): Network | undefined {
   if (total < headerBytes) return undefined
   return {
     family: 4,
-    source: addressText(packet, 4, 12),
-    destination: addressText(packet, 4, 16),
+    source: addressAt(packet, 12, 4),
+    destination: addressAt(packet, 16, 4),
     protocol: packet.readUInt8(9),
     laterFragment: (packet.readUInt16BE(6) & 0x1fff) !== 0,
     payload: packet.subarray(headerBytes, total),
@@ -92,8 +92,8 @@ function readV6(packet: Buffer): Network | undefined {
   if (at > end) return undefined
   return {
     family: 6,
-    source: addressText(packet, 6, 8),
-    destination: addressText(packet, 6, 24),
+    source: addressAt(packet, 8, 16),
+    destination: addressAt(packet, 24, 16),
     protocol,
     laterFragment,
     payload: packet.subarray(at, end),
@@ -116,3 +116,6 @@ function readTransport({ laterFragment, ...network }: Network): Packet | undefin
   const tcpFlags = payload.readUInt8(13)
   return { ...network, ...ports, tcpFlags, payload: payload.subarray(headerBytes) }
 }
+
+const addressAt = (packet: Buffer, offset: number, length: 4 | 16): string =>
+  formatIpAddress(packet.subarray(offset, offset + length)) ?? ''

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { AmbitError } from '../runtime/errors.ts'
-import { addressBytes, addressText } from './address.ts'
+import { formatIpAddress, parseIpAddress } from '../runtime/ip-address.ts'
 import * as libc from './libc.ts'
 
 const AF_INET = 2
@@ -130,7 +130,8 @@ export function originalDestination(fd: number): { address: string; port: number
   const level = family === 4 ? SOL_IP : SOL_IPV6
   if (libc.getsockopt(fd, level, SO_ORIGINAL_DST, sockaddr, length) !== 0) return undefined
   return {
-    address: addressText(sockaddr, family, family === 4 ? 4 : 8),
+    address:
+      formatIpAddress(family === 4 ? sockaddr.subarray(4, 8) : sockaddr.subarray(8, 24)) ?? '',
     port: sockaddr.readUInt16BE(2),
   }
 }
@@ -180,17 +181,17 @@ function setOption(fd: number, level: number, name: number, value: number): void
   }
 }
 
-function bindTo(fd: number, bytes: Buffer, port: number, host: string): void {
+function bindTo(fd: number, bytes: Uint8Array, port: number, host: string): void {
   sockaddr.fill(0)
   sockaddr.writeUInt16LE(bytes.length === 4 ? AF_INET : AF_INET6, 0)
   sockaddr.writeUInt16BE(port, 2)
-  bytes.copy(sockaddr, bytes.length === 4 ? 4 : 8)
+  sockaddr.set(bytes, bytes.length === 4 ? 4 : 8)
   const size = bytes.length === 4 ? 16 : SOCKADDR_MAX
   if (libc.bind(fd, sockaddr, size) < 0) throw libc.failure(`bind(${host}, ${port})`)
 }
 
-function parsed(address: string): Buffer {
-  const bytes = addressBytes(address)
+function parsed(address: string): Uint8Array {
+  const bytes = parseIpAddress(address)
   if (bytes === undefined) throw new AmbitError('LINUX_EINVAL', `'${address}' is not an IP address`)
   return bytes
 }

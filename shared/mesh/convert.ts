@@ -8,7 +8,7 @@ import {
   type Workload as WorkloadProto,
 } from '../proto/generated/workload.ts'
 import { describeError } from '../runtime/errors.ts'
-import { formatIpAddress } from './address.ts'
+import { formatIpAddress } from '../runtime/ip-address.ts'
 import type {
   ApplicationTunnel,
   GatewayAddress,

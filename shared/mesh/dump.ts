@@ -1,5 +1,5 @@
 import type { Cidr, Match, Policy, StringMatch } from '../authz/model.ts'
-import { formatIpAddress } from './address.ts'
+import { formatIpAddress } from '../runtime/ip-address.ts'
 import type { Endpoint, GatewayAddress, PortMap, Service, ServiceKey, Workload } from './model.ts'
 
 type Json = Readonly<Record<string, unknown>>

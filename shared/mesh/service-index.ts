@@ -1,4 +1,4 @@
-import { isInPrefix, parseIpAddress } from '../authz/ip-address.ts'
+import { isInPrefix, parseIpAddress } from '../runtime/ip-address.ts'
 import type { Service, ServiceKey } from './model.ts'
 
 interface Range {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { evaluate } from '../authz/engine.ts'
-import { parseIpAddress } from '../authz/ip-address.ts'
+import { parseIpAddress } from '../runtime/ip-address.ts'
 import type { Workload } from './model.ts'
 import { type MeshChange, MeshStore } from './store.ts'
 import { policyResource, serviceResource, workloadResource } from './testing-mesh.ts'

@@ -113,8 +113,9 @@ export const hostPort = z
 
 /** A gRPC server over TLS: `https://host:port`. */
 export const secureUrl = z
-  .url({ protocol: /^https$/ })
-  .refine((text) => ['', '/'].includes(new URL(text).pathname) && new URL(text).port !== '')
+  .string()
+  .regex(/^https:\/\/[^/?#@]+:\d{1,5}\/?$/)
+  .refine((text) => URL.canParse(text))
 
 /** Settings that every program has. */
 export const LOG_SETTINGS = {

@@ -9,4 +9,7 @@ export function packageVersion(): string {
 }
 
 const hasVersion = (value: unknown): value is { version: string } =>
-  typeof value === 'object' && value !== null && 'version' in value && typeof value.version === 'string'
+  typeof value === 'object' &&
+  value !== null &&
+  'version' in value &&
+  typeof value.version === 'string'

@@ -2,7 +2,6 @@ import { BlockList } from 'node:net'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { evaluate } from '../../shared/authz/engine.ts'
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
 import type {
   Cidr,
   ConnectionFacts,
@@ -12,7 +11,7 @@ import type {
   Rule,
   StringMatch,
 } from '../../shared/authz/model.ts'
-import { formatIpAddress } from '../../shared/mesh/address.ts'
+import { formatIpAddress, parseIpAddress } from '../../shared/runtime/ip-address.ts'
 
 // The spec's words once more, as plainly as they can be written: no compiling, no caching, no early exit, ranges by
 // Node's BlockList.

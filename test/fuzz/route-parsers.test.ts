@@ -1,9 +1,13 @@
 import { isIP } from 'node:net'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseIpAddress } from '../../shared/authz/ip-address.ts'
-import { canonicalAddress, formatEndpoint, formatIpAddress } from '../../shared/mesh/address.ts'
 import { testWorkload } from '../../shared/mesh/testing-mesh.ts'
+import {
+  canonicalAddress,
+  formatEndpoint,
+  formatIpAddress,
+  parseIpAddress,
+} from '../../shared/runtime/ip-address.ts'
 import { parseAuthority } from '../../ztunnel/route/authority.ts'
 import {
   createTraceparent,

@@ -1,4 +1,4 @@
-import { canonicalAddress } from '../../shared/mesh/address.ts'
+import { canonicalAddress } from '../../shared/runtime/ip-address.ts'
 
 /** Where a CONNECT wants to go. */
 export type Authority =

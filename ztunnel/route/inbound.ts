@@ -1,5 +1,5 @@
-import { canonicalAddress, formatEndpoint } from '../../shared/mesh/address.ts'
 import type { Service, Workload } from '../../shared/mesh/model.ts'
+import { canonicalAddress, formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import type { ResponseFlag } from '../../shared/telemetry/connection-record.ts'
 import { type Authority, parseAuthority } from './authority.ts'
 import type { MeshView } from './mesh-view.ts'

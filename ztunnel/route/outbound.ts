@@ -1,6 +1,6 @@
 import { parsePrincipal } from '../../shared/authz/principal.ts'
-import { familyOf, formatEndpoint } from '../../shared/mesh/address.ts'
 import { identityOf, type Service, type Workload } from '../../shared/mesh/model.ts'
+import { familyOf, formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import type { ResponseFlag } from '../../shared/telemetry/connection-record.ts'
 import { selectEndpoint } from './balance.ts'
 import type { MeshView } from './mesh-view.ts'

@@ -1,4 +1,4 @@
-import { isLoopback } from '../../shared/mesh/address.ts'
+import { isLoopback } from '../../shared/runtime/ip-address.ts'
 
 /** The ports that ztunnel itself listens on in a pod: outbound, inbound plaintext, HBONE, SOCKS5. */
 export const OWN_PORTS: ReadonlySet<number> = new Set([15_001, 15_006, 15_008, 15_080])

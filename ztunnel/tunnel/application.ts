@@ -1,8 +1,8 @@
 import { explainDeny } from '../../shared/authz/engine.ts'
 import type { ConnectionFacts } from '../../shared/authz/model.ts'
-import { formatHostPort } from '../../shared/linux/address.ts'
 import type { Service, Workload } from '../../shared/mesh/model.ts'
 import { AmbitError } from '../../shared/runtime/errors.ts'
+import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import type { ConnectionMeter } from '../../shared/telemetry/connection-record.ts'
 import { parseTraceparent } from '../route/headers.ts'
 import { dial, type Target } from './dial.ts'
@@ -44,8 +44,8 @@ export async function forwardToApplication(pod: PodContext, call: InboundCall): 
     destinationPort: call.target.port,
   }
   const abort = new AbortController()
-  const source = formatHostPort(call.sourceIp, call.sourcePort)
-  const destination = formatHostPort(call.target.address, call.target.port)
+  const source = formatEndpoint(call.sourceIp, call.sourcePort)
+  const destination = formatEndpoint(call.target.address, call.target.port)
   const forget = pod.connections.add({
     abort,
     direction: 'inbound',
@@ -126,7 +126,7 @@ function openMeter(
     mutualTls: identity !== undefined,
     sourceAddress: source,
     destinationAddress:
-      call.hboneAddress === undefined ? destination : formatHostPort(call.target.address, 15_008),
+      call.hboneAddress === undefined ? destination : formatEndpoint(call.target.address, 15_008),
     hboneAddress: call.hboneAddress,
     traceId: parseTraceparent(call.headers['traceparent'])?.traceId,
   })

@@ -1,9 +1,9 @@
 import { Socket } from 'node:net'
-import { formatHostPort } from '../../shared/linux/address.ts'
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
 import { setKeepAlive, tcpSocket } from '../../shared/linux/sockets.ts'
 import type { Clock } from '../../shared/runtime/clock.ts'
 import { describeError } from '../../shared/runtime/errors.ts'
+import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { MARK } from '../capture/rules.ts'
 import { ConnectionFailure } from './failure.ts'
 
@@ -52,7 +52,7 @@ export function dial(
 
 function connected(socket: Socket, target: Target, options: DialOptions): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const where = formatHostPort(target.address, target.port)
+    const where = formatEndpoint(target.address, target.port)
     const settle = (failure: ConnectionFailure | undefined): void => {
       timer.cancel()
       options.signal.removeEventListener('abort', onAbort)

@@ -5,8 +5,8 @@ import type { HboneServerConnection, IncomingTunnel } from '../../shared/hbone/t
 import type { IdentityMaterial } from '../../shared/identity/certificate-manager.ts'
 import { describeHandshakeFailure, verifyClient } from '../../shared/identity/peer.ts'
 import { serverTlsOptions } from '../../shared/identity/tls-options.ts'
-import { canonicalAddress, formatHostPort } from '../../shared/linux/address.ts'
 import { describeError } from '../../shared/runtime/errors.ts'
+import { endAddress, formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { formatBaggage, parseForwardedHost } from '../route/headers.ts'
 import { routeInbound } from '../route/inbound.ts'
 import { forwardToApplication } from './application.ts'
@@ -114,7 +114,7 @@ export class InboundProxy implements Disposable {
       const route = routeInbound({
         method: tunnel.method,
         authority,
-        connection: { localAddress: canonicalAddress(tls.localAddress ?? '::') },
+        connection: { localAddress: endAddress(tls.localAddress) },
         localWorkload: workload,
         mesh: this.#pod.mesh,
         forwardedHost: parseForwardedHost(headers['forwarded']),
@@ -126,7 +126,7 @@ export class InboundProxy implements Disposable {
       }
       await forwardToApplication(this.#pod, {
         accepted,
-        sourceIp: canonicalAddress(tls.remoteAddress ?? '::'),
+        sourceIp: endAddress(tls.remoteAddress),
         sourcePort: tls.remotePort ?? 0,
         identity,
         workload,
@@ -158,4 +158,4 @@ export class InboundProxy implements Disposable {
 }
 
 const endOf = (address: string | undefined, port: number | undefined): string =>
-  address === undefined ? 'unknown' : formatHostPort(canonicalAddress(address), port ?? 0)
+  formatEndpoint(endAddress(address), port ?? 0)

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { canonicalAddress, formatHostPort } from '../../shared/linux/address.ts'
 import { fdOf, originalDestination } from '../../shared/linux/sockets.ts'
 import { identityOf, type Service, type Workload } from '../../shared/mesh/model.ts'
 import { AmbitError } from '../../shared/runtime/errors.ts'
+import { endAddress, formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import type { ConnectionMeter } from '../../shared/telemetry/connection-record.ts'
 import { PORTS } from '../capture/rules.ts'
 import {
@@ -39,10 +39,7 @@ export class OutboundProxy {
     const accepted = this.#pod.clock.monotonicMs()
     const client = socketLeg(socket)
     let destination: Target | undefined
-    const source = formatHostPort(
-      canonicalAddress(socket.remoteAddress ?? '::'),
-      socket.remotePort ?? 0,
-    )
+    const source = formatEndpoint(endAddress(socket.remoteAddress), socket.remotePort ?? 0)
     try {
       adopt(this.#pod, socket)
       destination = originalDestination(fdOf(socket)) ?? localEnd(socket)
@@ -75,7 +72,7 @@ export class OutboundProxy {
       abort,
       direction: 'outbound',
       source: call.source,
-      destination: formatHostPort(call.destination.address, call.destination.port),
+      destination: formatEndpoint(call.destination.address, call.destination.port),
       protocol: call.route.kind === 'hbone' ? 'HBONE' : 'TCP',
       facts: undefined,
     }
@@ -136,7 +133,7 @@ export class OutboundProxy {
       service: route.service,
       mutualTls,
       sourceAddress: call.source,
-      destinationAddress: formatHostPort(route.target.address, route.target.port),
+      destinationAddress: formatEndpoint(route.target.address, route.target.port),
       hboneAddress: route.kind === 'hbone' ? route.authority : undefined,
       traceId: call.trace.traceId,
     })
@@ -166,7 +163,7 @@ export class OutboundProxy {
       destinationAddress:
         destination === undefined
           ? 'unknown'
-          : formatHostPort(destination.address, destination.port),
+          : formatEndpoint(destination.address, destination.port),
       workload: `${this.#pod.workloadNamespace}/${this.#pod.name}`,
       error: outcome.error ?? 'refused',
       flag: outcome.flag,
@@ -186,7 +183,7 @@ interface OutboundCall {
 
 /** Without redirection (a socket handed to us directly) the local end is the destination. */
 const localEnd = (socket: Socket): Target => ({
-  address: canonicalAddress(socket.localAddress ?? '::'),
+  address: endAddress(socket.localAddress),
   port: socket.localPort ?? PORTS.outbound,
 })
 

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
-import { canonicalAddress, formatHostPort } from '../../shared/linux/address.ts'
 import { fdOf, originalDestination } from '../../shared/linux/sockets.ts'
 import { AmbitError } from '../../shared/runtime/errors.ts'
+import { endAddress, formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { routeInboundPassthrough } from '../route/inbound.ts'
 import { forwardToApplication } from './application.ts'
 import { ConnectionFailure, outcomeOf } from './failure.ts'
@@ -20,7 +20,7 @@ export class PassthroughProxy {
   async serve(socket: Socket): Promise<void> {
     const accepted = this.#pod.clock.monotonicMs()
     const caller = socketLeg(socket)
-    const sourceIp = canonicalAddress(socket.remoteAddress ?? '::')
+    const sourceIp = endAddress(socket.remoteAddress)
     const sourcePort = socket.remotePort ?? 0
     try {
       adopt(this.#pod, socket)
@@ -55,7 +55,7 @@ export class PassthroughProxy {
       const outcome = outcomeOf(error)
       this.#pod.telemetry.refused({
         direction: 'inbound',
-        sourceAddress: formatHostPort(sourceIp, sourcePort),
+        sourceAddress: formatEndpoint(sourceIp, sourcePort),
         destinationAddress: `${this.#pod.workloadNamespace}/${this.#pod.name}`,
         workload: `${this.#pod.workloadNamespace}/${this.#pod.name}`,
         error: outcome.error ?? 'refused',

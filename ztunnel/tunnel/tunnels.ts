@@ -2,8 +2,8 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { connectHbone } from '../../shared/hbone/client.ts'
 import type { HboneClientConnection } from '../../shared/hbone/tunnel.ts'
 import { clientTlsOptions } from '../../shared/identity/tls-options.ts'
-import { formatHostPort } from '../../shared/linux/address.ts'
 import { describeError } from '../../shared/runtime/errors.ts'
+import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { dial, type Target } from './dial.ts'
 import { ConnectionFailure } from './failure.ts'
 import { HOLD_MS, type PodContext, within } from './pod-context.ts'
@@ -49,7 +49,7 @@ export class Tunnels implements Disposable {
     signal: AbortSignal,
   ): Promise<Leg> {
     const { target, expectedIdentities } = peer
-    const where = formatHostPort(target.address, target.port)
+    const where = formatEndpoint(target.address, target.port)
     const id = `${where} ${expectedIdentities.join(' ')}`
     const request = { authority: peer.authority, headers }
     const { tunnel } = await this.#pool.open({ id, target, expectedIdentities }, request, signal)

@@ -25,7 +25,10 @@ test('calls steadily, over one connection or over new ones, and stops', async ()
 })
 
 test('counts in Redis and lets the server close', async () => {
-  const server = createServer((socket) => socket.once('data', () => socket.end(':1\r\n+OK\r\n')))
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => socket.end(':1\r\n+OK\r\n'))
+  })
   server.listen(0, '127.0.0.1')
   onTestFinished(() => void server.close())
   await once(server, 'listening')

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { canonicalAddress, formatEndpoint, formatIpAddress, isLoopback } from './address.ts'
+import { canonicalAddress, formatEndpoint, formatIpAddress, isLoopback } from './ip-address.ts'
 
 describe('canonicalAddress', () => {
   test.for([
