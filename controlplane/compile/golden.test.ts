@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { formatIpAddress } from '../../shared/mesh/address.ts'
+import { stringify } from 'yaml'
 import {
   Action,
   Authorization,
@@ -19,13 +19,16 @@ import {
   WorkloadStatus,
   WorkloadType,
 } from '../../shared/proto/generated/workload.ts'
+import { formatIpAddress } from '../../shared/runtime/ip-address.ts'
 import { parseObjectFile } from '../source/object-file.ts'
 import { Compiler } from './compiler.ts'
 import { DEFAULT_MESH_OPTIONS } from './mesh-options.ts'
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, type Resource } from './resource.ts'
 
 const golden = new URL('./golden/', import.meta.url)
-const cases = readdirSync(golden).filter((name) => name.endsWith('.yaml'))
+const cases = readdirSync(golden).filter(
+  (name) => name.endsWith('.yaml') && !name.endsWith('.expected.yaml'),
+)
 
 /** Fields whose numbers have names. */
 const ENUMS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
@@ -106,6 +109,6 @@ test.for(cases)('compiles %s', async (name) => {
       )
       .sort(),
   }
-  const json = `${JSON.stringify(result, null, 2)}\n`
-  await expect(json).toMatchFileSnapshot(`./golden/${name.replace('.yaml', '.json')}`)
+  const expected = `./golden/${name.replace('.yaml', '.expected.yaml')}`
+  await expect(stringify(result, { lineWidth: 100 })).toMatchFileSnapshot(expected)
 })
