@@ -40,5 +40,3 @@ export const clusterMetadata = z.object({
     .nullish()
     .transform((): '' => ''),
 })
-
-export type Metadata = z.infer<typeof namespacedMetadata>
