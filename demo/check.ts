@@ -38,7 +38,7 @@ const CHECKS: readonly Check[] = [
 export async function checkDemo(
   print: (line: string) => void,
   stop: AbortSignal,
-  sabotaged?: Sabotage,
+  sabotaged: Sabotage | undefined,
 ): Promise<number> {
   const started = performance.now()
   const shop = await RunningShop.start(() => undefined, stop)

@@ -55,8 +55,8 @@ test('versions, and plaintext beside mTLS, are rows of their own', () => {
   ])
   expect(pairs.map((pair) => [pair.callee, pair.security])).toEqual([
     ['shop/payments v1', 'mutual_tls'],
-    ['shop/payments v1', 'plaintext'],
     ['shop/payments v2', 'mutual_tls'],
+    ['shop/payments v1', 'plaintext'],
   ])
 })
 

@@ -54,7 +54,7 @@ export interface Spread {
 export const parseLinks = (body: string): readonly Link[] => Answer.parse(JSON.parse(body)).links
 
 /**
- * One row a pair, in order of their names. Both ends of a pair count it: what the caller's side says is shown, as it
+ * One row a pair, in order of their names, plaintext last. Both ends of a pair count it: what the caller's side says is shown, as it
  * includes the tunnel, and the callee's side only for callers outside the mesh. Denials are known at the callee.
  */
 export function pairsOf(links: readonly Link[]): readonly Pair[] {
@@ -63,7 +63,12 @@ export function pairsOf(links: readonly Link[]): readonly Pair[] {
   )
   return [...groups.values()]
     .map(pairOf)
-    .sort((a, b) => compare(a.caller, b.caller) || compare(a.callee, b.callee))
+    .sort(
+      (a, b) =>
+        compare(a.security, b.security) ||
+        compare(a.caller, b.caller) ||
+        compare(a.callee, b.callee),
+    )
 }
 
 function pairOf(group: readonly Link[]): Pair {

@@ -45,7 +45,7 @@ export class LiveView {
     return [
       { tone: 'title', text: `ambit demo: a service mesh on this machine, up ${this.#upText()}` },
       ...this.#statusLines(),
-      { text: '' },
+      { text: '', rank: 1 },
       ...this.#tableLines(),
       { text: '', rank: 1 },
       {
@@ -58,7 +58,7 @@ export class LiveView {
         rank: 2,
         text: 'set-up: accepted until connected to the callee. 1st byte: accepted until the first byte back. Last 30 to 60 s.',
       },
-      { text: '' },
+      { text: '', rank: 1 },
       ...this.tryLines(),
     ]
   }

@@ -4,18 +4,19 @@ import { pause } from '../shared/runtime/lifecycle.ts'
 import { checkDemo } from './check.ts'
 import { LiveView } from './live-view.ts'
 import { RunningShop } from './running-shop.ts'
-import type { Sabotage } from './sabotage.ts'
+import { findSabotage } from './sabotage.ts'
 import { Screen, type Terminal } from './screen.ts'
 
 export interface DemoOptions {
   /** Verify from outside and end, instead of showing it until Ctrl-C. */
   readonly check: boolean
-  /** Breaks the running mesh before the checks, which have to notice. */
-  readonly sabotage?: Sabotage
+  /** Breaks the running mesh before the checks, which have to notice: `plaintext`, `policy` or `capture`. */
+  readonly sabotage: string | undefined
 }
 
 const REDRAW_MS = 1_000
-const LINE_MS = 5_000
+/** Without a terminal, a line every five seconds. */
+const TURNS_A_LINE = 5
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** The demo from its start to its end; resolves with the exit code when nothing of it is left. */
@@ -32,7 +33,9 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   for (const name of STOP_SIGNALS) process.on(name, onStop)
   process.stdout.on('error', onStop)
   try {
-    if (options.check) return await checkDemo(print, stop.signal, options.sabotage)
+    if (options.check) {
+      return await checkDemo(print, stop.signal, findSabotage(options.sabotage))
+    }
     await showDemo(stop.signal)
     return 0
   } catch (error) {
@@ -82,14 +85,14 @@ async function drawUntil(stop: AbortSignal, view: LiveView): Promise<void> {
 async function printUntil(stop: AbortSignal, view: LiveView): Promise<void> {
   for (const line of view.tryLines()) print(line.text)
   let saidStopped = false
-  while (!stop.aborted) {
-    await view.refresh()
+  for (let turn = 0; !stop.aborted; turn++) {
     if (!view.controlPlaneRuns && !saidStopped) {
       saidStopped = true
       print('control plane: stopped; traffic goes on')
     }
-    print(view.line())
-    await pause(LINE_MS, stop)
+    await view.refresh()
+    if (turn % TURNS_A_LINE === 0) print(view.line())
+    await pause(REDRAW_MS, stop)
   }
 }
 

@@ -1,8 +1,16 @@
 import { AmbitError } from '../shared/runtime/errors.ts'
 import type { RunningShop } from './running-shop.ts'
 
-export const SABOTAGES = ['plaintext', 'policy', 'capture'] as const
+const SABOTAGES = ['plaintext', 'policy', 'capture'] as const
 export type Sabotage = (typeof SABOTAGES)[number]
+
+/** None for no text; throws `DEMO_SABOTAGE` for a text that names none. */
+export function findSabotage(text: string | undefined): Sabotage | undefined {
+  if (text === undefined) return undefined
+  const kind = SABOTAGES.find((known) => known === text)
+  if (kind !== undefined) return kind
+  throw new AmbitError('DEMO_SABOTAGE', `sabotage '${text}': one of ${SABOTAGES.join(', ')}`)
+}
 
 /** Breaks a running mesh on purpose: a check that cannot fail shows nothing. */
 export async function sabotage(shop: RunningShop, kind: Sabotage): Promise<void> {

@@ -30,7 +30,7 @@ test('a terminal that was never drawn on is left alone', () => {
 })
 
 test('on a low terminal the notes go first, and long lines are cut', () => {
-  const tty = terminal({ columns: 10, rows: 4 })
+  const tty = terminal({ columns: 10, rows: 3 })
   const lines = [
     { text: 'title' },
     { text: 'small print', rank: 2 },

@@ -47,7 +47,7 @@ export class Screen implements Disposable {
 
   draw(lines: readonly ScreenLine[]): void {
     const { columns = 120, rows = 40 } = this.#terminal
-    const body = fitted(lines, rows - 1)
+    const body = fitted(lines, rows)
       .map((line) => `${this.#styled(cut(line.text, columns), line.tone)}${ESC}K`)
       .join('\r\n')
     this.#terminal.write(`${this.#isOpen ? '' : ENTER}${BEGIN}${body}${ESC}J${END}`)
