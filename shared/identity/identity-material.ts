@@ -52,6 +52,9 @@ export function checkMaterial(
     }
     checkLeaf(leaf, identity, nowMs)
     const chain: readonly [Certificate, ...Certificate[]] = [leaf, ...intermediates]
+    if (chain.some(({ notAfterMs }) => notAfterMs <= nowMs)) {
+      throw invalid('the issued certificate, or one of its chain, has expired already')
+    }
     checkChain(chain, roots, keyPem)
     return {
       identity,
@@ -73,7 +76,6 @@ function checkLeaf(leaf: Certificate, identity: string, nowMs: number): void {
     throw invalid(`the issued certificate is for ${found}, not for ${identity}`)
   }
   if (leaf.isCa) throw invalid('the issued certificate is that of a CA')
-  if (leaf.notAfterMs <= nowMs) throw invalid('the issued certificate has expired already')
   if (leaf.notBeforeMs > nowMs + CLOCK_SKEW_MS) {
     throw invalid('the issued certificate is not valid yet; check the clocks')
   }

@@ -147,7 +147,7 @@ function handshakeFault(thrown: unknown): Refused {
   const code = typeof thrown === 'string' ? thrown : codeOf(thrown)
   const known = code === undefined ? undefined : FAULTS.get(code)
   if (known !== undefined) return refused(known[0], `${known[1]} (${code})`)
-  return refused('handshake', describeError(thrown))
+  return refused('handshake', describeError(thrown) || 'the handshake failed')
 }
 
 const refused = (reason: PeerFault, text: string): Refused => ({ kind: 'refused', reason, text })

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import type { Certificate } from './certificate.ts'
+import { type Certificate, parseCertificates } from './certificate.ts'
 import type { CertificateSource } from './certificate-source.ts'
 import { createKeyAndCsr, parseCsr } from './csr.ts'
 import type { IdentityMaterial, IssuedCertificate } from './identity-material.ts'
@@ -32,6 +32,8 @@ export interface TestingAuthorityOptions {
   readonly lifetimeMs?: number
   /** Signs through an intermediate CA. */
   readonly intermediate?: boolean
+  /** Signs as this CA, such as that of a running mesh, instead of one of its own; PEM. */
+  readonly root?: { readonly key: string; readonly certificate: string }
 }
 
 interface Signer {
@@ -53,7 +55,10 @@ export class TestingAuthority implements CertificateSource {
   constructor(options: TestingAuthorityOptions = {}) {
     this.#now = options.now ?? Date.now
     this.lifetimeMs = options.lifetimeMs ?? DAY_MS
-    this.root = this.#createCa('ambit testing root')
+    this.root =
+      options.root === undefined
+        ? this.#createCa('ambit testing root')
+        : readSigner(options.root.key, options.root.certificate)
     this.#signer =
       options.intermediate === true ? this.#createCa('intermediate', this.root) : this.root
   }
@@ -161,4 +166,10 @@ export class TestingAuthority implements CertificateSource {
     })
     return { key: privateKey, certificate }
   }
+}
+
+function readSigner(key: string, pem: string): Signer {
+  const [certificate] = parseCertificates(pem, 'the certificate of the CA')
+  if (certificate === undefined) throw new Error('no certificate of a CA')
+  return { key: createPrivateKey(key), certificate }
 }

@@ -105,7 +105,9 @@ const OF_OPENSSL: Partial<Record<BadCertificate, PeerFault>> = {
 
 describe('the server', () => {
   const expected: Record<BadCertificate, PeerFault | undefined> = {
-    ...{ expired: 'expired', 'not-yet-valid': 'not-yet-valid', 'self-signed': 'self-signed' },
+    expired: 'expired',
+    'not-yet-valid': 'not-yet-valid',
+    'self-signed': 'self-signed',
     'unknown-authority': 'unknown-authority',
     'foreign-trust-domain': 'foreign-trust-domain',
     'no-spiffe-san': 'no-spiffe-san',
