@@ -1,6 +1,9 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import { systemClock } from '../shared/runtime/clock.ts'
 import { AmbitError, describeError } from '../shared/runtime/errors.ts'
 import { pause } from '../shared/runtime/lifecycle.ts'
+import { packageRoot } from '../shared/runtime/package-root.ts'
 import { checkDemo } from './check.ts'
 import { LiveView } from './live-view.ts'
 import { RunningShop } from './running-shop.ts'
@@ -21,12 +24,7 @@ const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** The demo from its start to its end; resolves with the exit code when nothing of it is left. */
 export async function runDemo(options: DemoOptions): Promise<number> {
-  if (process.getuid?.() !== 0) {
-    process.stderr.write(
-      'The demo makes network namespaces, which only root may do: run "sudo npm start".\n',
-    )
-    return 1
-  }
+  if (!hasSystemTools()) return 1
   const stop = new AbortController()
   const onStop = (): void => stop.abort(new AmbitError('DEMO_STOPPED', 'stopped'))
   // Kept to the end: a second Ctrl-C must not leave half of it behind.
@@ -45,6 +43,12 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   } finally {
     for (const name of STOP_SIGNALS) process.off(name, onStop)
   }
+}
+
+/** Installed from the registry there is no `npm start` that has looked. The script says what is missing, root too. */
+function hasSystemTools(): boolean {
+  const script = join(packageRoot(), 'scripts', 'system-tools.sh')
+  return spawnSync('sh', [script, 'demo'], { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0
 }
 
 async function showDemo(stop: AbortSignal): Promise<void> {

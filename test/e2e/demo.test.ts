@@ -79,8 +79,10 @@ function settingsIn(folder: string): [string, string][] {
 
 const NAMESPACES = '/var/run/netns'
 
-const namespacesOf = (prefix: string): string[] =>
-  existsSync(NAMESPACES) ? readdirSync(NAMESPACES).filter((name) => name.startsWith(prefix)) : []
+const namespacesOf = (prefix: string): string[] => namesIn(NAMESPACES, prefix)
+
+const namesIn = (folder: string, prefix: string): string[] =>
+  existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith(prefix)) : []
 
 /** The processes in the namespaces of a demo, as pid and start time. */
 function processesOf(prefix: string): (readonly [number, string | undefined])[] {
@@ -93,7 +95,7 @@ const prefixIn = (line: string): string => `${/ambit-demo\d*/.exec(line)?.[0] ??
 
 function expectNothingOf(prefix: string): void {
   expect(namespacesOf(prefix)).toEqual([])
-  expect(readdirSync('/etc/netns').filter((name) => name.startsWith(prefix))).toEqual([])
+  expect(namesIn('/etc/netns', prefix)).toEqual([])
   const id = prefix.slice('ambit-'.length, -1)
   expect(
     readdirSync('/run/ambit/lab').filter((name) => name.startsWith(`${id}.`) || name === id),
@@ -115,6 +117,8 @@ afterEach(async () => {
 })
 
 const READY = /ip netns exec ambit-demo\d*-frontend curl/
+const FIGURES =
+  /control plane stopped, (\d+) pairs, (\d+) connections by mTLS, (\d+) plaintext, \d+ open, (\d+) denied/
 const REMOVED = /^ok +removal +no namespace/
 
 test('the check passes within a minute and leaves the machine as it was', async () => {
@@ -195,5 +199,21 @@ test('the things to try work as they are printed', async () => {
   execFileSync('sh', ['-c', (await one.line(/^ +kill \d+$/)).trim()])
   await one.line(/^control plane: stopped; traffic goes on$/)
   expect(payments().code).toBe(0)
-  await one.line(/control plane stopped, [1-9]/)
+  const figures =
+    FIGURES.exec(await one.line(FIGURES))
+      ?.slice(1)
+      .map(Number) ?? []
+  const [pairs = 0, mutualTls = 0, plaintext = 0, denied = 0] = figures
+  expect(pairs).toBeGreaterThanOrEqual(9)
+  for (const count of [mutualTls, plaintext, denied]) expect(count).toBeGreaterThan(0)
+})
+
+test('without root it says why it needs it and what to run', () => {
+  const { status, stderr } = spawnSync(process.execPath, [MAIN, 'demo'], {
+    encoding: 'utf8',
+    uid: 65_534,
+    env: { PATH: process.env['PATH'] },
+  })
+  expect(status).toBe(1)
+  expect(stderr.trim().split('\n')).toEqual([expect.stringMatching(/root.*sudo npm start/)])
 })
