@@ -39,6 +39,8 @@ interface Member {
   proxy: PodProxy | undefined
   /** Aborts a release that waits for its last connections. */
   release: AbortController | undefined
+  /** No namespace owns its address yet. */
+  absent: boolean
   /** The namespace in which leftovers of an earlier process were looked for. */
   cleanKey: string
   /** What was last said to the control plane, so that it is said once. */
@@ -87,10 +89,10 @@ export class Enrollment implements Component {
     )
   }
 
-  /** Pods that are wanted and not captured. */
+  /** Pods that are here, wanted and not captured. */
   get pending(): number {
     return [...this.#members.values()].filter(
-      (member) => member.pod?.wanted === 'captured' && !member.proxy,
+      (member) => member.pod?.wanted === 'captured' && !member.absent && member.proxy === undefined,
     ).length
   }
 
@@ -141,6 +143,7 @@ export class Enrollment implements Component {
       pod: undefined,
       proxy: undefined,
       release: undefined,
+      absent: false,
       cleanKey: '',
       reported: '',
       busy: false,
@@ -197,6 +200,7 @@ export class Enrollment implements Component {
       return
     }
     const finding = this.#options.finder.find(pod.addresses)
+    member.absent = finding.kind === 'missing'
     if (finding.kind === 'conflict') {
       const error = `the address ${pod.addresses.join(', ')} is owned by several namespaces: ${finding.names.join(', ')}`
       this.#options.log.error('namespace conflict, none is enrolled', {

@@ -96,8 +96,8 @@ export class NamespaceFinder implements Disposable {
   }
 
   /** All namespaces in scope by name, for releasing a node. */
-  names(): readonly string[] {
-    return [...this.#seen.keys()]
+  namespaces(): readonly (readonly [string, NetworkNamespace])[] {
+    return Array.from(this.#seen, ([name, { namespace }]) => [name, namespace] as const)
   }
 
   [Symbol.dispose](): void {

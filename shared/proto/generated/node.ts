@@ -34,6 +34,8 @@ export interface AgentMessage {
 export interface Hello {
   /** Must be the node that the agent's token was made for. */
   node: string;
+  /** The node is being released on purpose: pods that are wanted may be reported as released. */
+  leaving: boolean;
 }
 
 /** What became of one pod. Repeated after every reconnect for every pod the agent holds. */
@@ -180,13 +182,16 @@ export const AgentMessage: MessageFns<AgentMessage> = {
 };
 
 function createBaseHello(): Hello {
-  return { node: "" };
+  return { node: "", leaving: false };
 }
 
 export const Hello: MessageFns<Hello> = {
   encode(message: Hello, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.node !== "") {
       writer.uint32(10).string(message.node);
+    }
+    if (message.leaving !== false) {
+      writer.uint32(16).bool(message.leaving);
     }
     return writer;
   },
@@ -212,6 +217,14 @@ export const Hello: MessageFns<Hello> = {
             message.node = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.leaving = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -230,6 +243,7 @@ export const Hello: MessageFns<Hello> = {
   fromPartial(object: DeepPartial<Hello>): Hello {
     const message = createBaseHello();
     message.node = object.node ?? "";
+    message.leaving = object.leaving ?? false;
     return message;
   },
 };
