@@ -75,7 +75,6 @@ export class PodProxy implements Disposable {
 
   /** Opens the listeners, then puts the rules in place. Throws if either fails; safe to repeat after a release. */
   async capture(): Promise<void> {
-    this.#inbound.resume()
     if (this.#listeners.length === 0) this.#open()
     await installCapture(this.subject.netns)
     if (this.#disposed) this.#closeListeners()
@@ -84,7 +83,7 @@ export class PodProxy implements Disposable {
   /** First step of release: nothing new is captured; everything open, and peers with an older view, live on. */
   async beginRelease(): Promise<void> {
     await stopRedirecting(this.subject.netns)
-    this.#inbound.drain()
+    this.#inbound.shed()
     this.#tunnels.rekey()
   }
 

@@ -57,15 +57,18 @@ export class InboundProxy implements Disposable {
     this.#tls?.setSecureContext(serverTlsOptions(material))
   }
 
-  /** Says GOAWAY on every connection; open tunnels go on. */
-  drain(): void {
-    this.#draining = true
+  /**
+   * Says GOAWAY on every connection; open tunnels go on. Peers that come back are served: they may not know yet that
+   * the pod leaves the mesh.
+   */
+  shed(): void {
     for (const peer of this.#peers) peer.drain()
   }
 
-  /** Takes tunnels again after a drain that was called off. */
-  resume(): void {
-    this.#draining = false
+  /** The same for good: connections that are still in the handshake take no tunnels either. */
+  drain(): void {
+    this.#draining = true
+    this.shed()
   }
 
   [Symbol.dispose](): void {
@@ -96,6 +99,8 @@ export class InboundProxy implements Disposable {
       return
     }
     const identity = verdict.id.text
+    // The peer may be gone already, and then there is nothing to serve.
+    if (tls.destroyed) return
     const { log, clock } = this.#pod
     const peer = serveHbone(tls, (tunnel) => void this.#serveTunnel(tunnel, tls, identity), {
       log,
