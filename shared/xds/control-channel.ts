@@ -1,0 +1,77 @@
+import { readFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
+import { checkServerIdentity, createSecureContext } from 'node:tls'
+import { Client, credentials, Metadata } from '@grpc/grpc-js'
+import { AmbitError } from '../runtime/errors.ts'
+
+/** Where the control plane is, and how this process shows who it is. */
+export interface ControlEndpoint {
+  /** `https://host:port` */
+  readonly address: string
+  /** Root certificates (PEM) that the server is verified against; read anew for every connection. */
+  readonly rootFile: string
+  /** The bearer token; read anew for every connection. */
+  readonly tokenFile: string
+  readonly clusterId: string
+}
+
+export interface ControlChannel {
+  readonly client: Client
+  /** For every call: `authorization` and `clusterid`. */
+  readonly metadata: Metadata
+}
+
+const LARGEST_MESSAGE_BYTES = 200 * 1024 * 1024
+/** What is asked for by SNI when the server is known by its address only; addresses are not allowed there. */
+const NAME_OF_ADDRESSES = 'istiod.istio-system.svc'
+
+/**
+ * One connection to the control plane: TLS 1.3, HTTP/2 keepalive of 30 s and 10 s, messages up to 200 MiB (ztunnel
+ * spec, section 8). Nothing is dialled before the first call. Rejects with `CONTROL_ROOT` or `CONTROL_TOKEN` if a
+ * file cannot be used.
+ */
+export async function openControlChannel(endpoint: ControlEndpoint): Promise<ControlChannel> {
+  const url = new URL(endpoint.address)
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
+  const byAddress = isIP(host) !== 0
+  const metadata = new Metadata()
+  const token = (await readSetting(endpoint.tokenFile, 'CONTROL_TOKEN', 'token')).trim()
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    throw new AmbitError('CONTROL_TOKEN', `${endpoint.tokenFile} does not hold one token`)
+  }
+  metadata.set('authorization', `Bearer ${token}`)
+  metadata.set('clusterid', endpoint.clusterId)
+  const root = await readSetting(endpoint.rootFile, 'CONTROL_ROOT', 'root certificates')
+  const security = credentials.createFromSecureContext(secureContextOf(root, endpoint.rootFile), {
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+  })
+  const client = new Client(`${url.hostname}:${url.port || '443'}`, security, {
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+    'grpc.max_receive_message_length': LARGEST_MESSAGE_BYTES,
+    'grpc.max_send_message_length': LARGEST_MESSAGE_BYTES,
+    'grpc.enable_http_proxy': 0,
+    'grpc.enable_retries': 0,
+    'grpc.service_config_disable_resolution': 1,
+    // Subchannels of the process-wide pool would remember the backoff of an earlier connection.
+    'grpc.use_local_subchannel_pool': 1,
+    ...(byAddress ? { 'grpc.ssl_target_name_override': NAME_OF_ADDRESSES } : {}),
+  })
+  return { client, metadata }
+}
+
+function secureContextOf(root: string, file: string) {
+  try {
+    return createSecureContext({ ca: root, minVersion: 'TLSv1.3' })
+  } catch (error) {
+    throw new AmbitError('CONTROL_ROOT', `${file} holds no root certificates`, { cause: error })
+  }
+}
+
+async function readSetting(file: string, code: string, what: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    throw new AmbitError(code, `cannot read the ${what} in ${file}`, { cause: error })
+  }
+}
