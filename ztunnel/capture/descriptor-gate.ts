@@ -1,6 +1,3 @@
-/** What one captured connection takes: the accepted socket and the one towards the other side. */
-const PER_CONNECTION = 2
-
 export interface DescriptorGateOptions {
   /** How many descriptors captured connections may hold together. */
   readonly budget: number
@@ -15,6 +12,7 @@ export interface DescriptorGateOptions {
  */
 export class DescriptorGate {
   readonly #options: DescriptorGateOptions
+  readonly #waiting = new Set<() => void>()
   #held = 0
   #paused = false
 
@@ -31,9 +29,9 @@ export class DescriptorGate {
     return this.#held
   }
 
-  /** Called for each accepted connection; the result gives its share back, once. */
-  take(): () => void {
-    this.#held += PER_CONNECTION
+  /** Called for each connection with what it will hold; the result gives that back, once. */
+  take(descriptors: number): () => void {
+    this.#held += descriptors
     if (!this.#paused && this.#held >= this.#options.budget) {
       this.#paused = true
       this.#options.onPause()
@@ -42,11 +40,33 @@ export class DescriptorGate {
     return () => {
       if (!taken) return
       taken = false
-      this.#held -= PER_CONNECTION
-      if (this.#paused && this.#held <= this.#options.budget * 0.9) {
-        this.#paused = false
-        this.#options.onResume()
-      }
+      this.#held -= descriptors
+      if (this.#paused && this.#held <= this.#options.budget * 0.9) this.#resume()
     }
+  }
+
+  /**
+   * For what comes inside connections that are open already, and so cannot be kept in the kernel's queue: resolves
+   * when there is room. Rejects when `signal` aborts, with its reason.
+   */
+  async room(signal: AbortSignal): Promise<void> {
+    while (this.#paused) {
+      signal.throwIfAborted()
+      await new Promise<void>((resolve) => {
+        const wake = (): void => {
+          this.#waiting.delete(wake)
+          signal.removeEventListener('abort', wake)
+          resolve()
+        }
+        this.#waiting.add(wake)
+        signal.addEventListener('abort', wake)
+      })
+    }
+  }
+
+  #resume(): void {
+    this.#paused = false
+    this.#options.onResume()
+    for (const wake of this.#waiting) wake()
   }
 }

@@ -114,7 +114,10 @@ export class InboundProxy implements Disposable {
   async #serveTunnel(tunnel: IncomingTunnel, tls: TLSSocket, identity: string): Promise<void> {
     const accepted = this.#pod.clock.monotonicMs()
     const { authority, headers } = tunnel.request
+    let release: (() => void) | undefined
     try {
+      await within(this.#pod.clock, HOLD_MS, noRoom, (signal) => this.#pod.gate.room(signal))
+      release = this.#pod.gate.take(1)
       const workload = await ownWorkload(this.#pod)
       const route = routeInbound({
         method: tunnel.method,
@@ -146,6 +149,8 @@ export class InboundProxy implements Disposable {
     } catch (error) {
       tunnel.refuse(503)
       this.#refuse(tls, error)
+    } finally {
+      release?.()
     }
   }
 
@@ -164,3 +169,6 @@ export class InboundProxy implements Disposable {
 
 const endOf = (address: string | undefined, port: number | undefined): string =>
   formatEndpoint(endAddress(address), port ?? 0)
+
+const noRoom = (): Error =>
+  new ConnectionFailure('CONNECTION_NO_ROOM', 'CONNECT', 'the descriptor limit is reached')

@@ -78,10 +78,13 @@ export async function within<T>(
   }
 }
 
-/** What every accepted socket gets first: a listener for errors, keepalive, its share of descriptors. */
+/**
+ * What every accepted socket gets first: a listener for errors, keepalive, and its share of descriptors, which is that
+ * of the socket and of one towards the other side.
+ */
 export function adopt(pod: PodContext, socket: Socket): void {
   socket.on('error', () => undefined)
-  socket.once('close', pod.gate.take())
+  socket.once('close', pod.gate.take(2))
   setKeepAlive(fdOf(socket), KEEPALIVE)
 }
 
