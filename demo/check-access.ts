@@ -37,28 +37,44 @@ export async function checkPeerAddress(shop: RunningShop): Promise<Verdict> {
 
 /** The edit that the demo offers: the policy of payments, by the command that it prints. */
 export async function checkPolicy(shop: RunningShop): Promise<Verdict> {
-  const { things } = shop
-  if (!(await isAllowed(shop, 'analytics'))) return failed('analytics is refused from the start')
-  const refused = await after(things.onlyOrders, async () => await isRefused(shop, 'analytics'))
-  if (refused === undefined) return failed(`analytics is still allowed after ${WATCH_MS} ms`)
-  if (!(await isAllowed(shop, 'orders'))) return failed('orders is refused too')
-  const allowed = await after(things.everyoneAgain, async () => await isAllowed(shop, 'analytics'))
-  if (allowed === undefined) return failed(`analytics is still refused after ${WATCH_MS} ms`)
-  const seen = `analytics refused ${refused} ms after saving, orders allowed, analytics allowed again after ${allowed} ms`
-  return Math.max(refused, allowed) <= IN_TIME_MS ? passed(seen) : failed(`${seen}: too late`)
+  const { onlyOrders, everyoneAgain } = shop.things
+  const change = { edit: onlyOrders, undo: everyoneAgain, caller: 'analytics' }
+  return await refusedWhile(shop, { ...change, inTimeMs: IN_TIME_MS })
 }
 
-/** The pod outside the mesh, before and after plaintext is forbidden. */
+/** The pod outside the mesh, before and after plaintext is forbidden, and allowed again. */
 export async function checkStrict(shop: RunningShop): Promise<Verdict> {
-  const { things } = shop
-  if (!(await isAllowed(shop, 'legacy'))) return failed('legacy is refused under PERMISSIVE')
-  const refused = await after(things.strict, async () => await isRefused(shop, 'legacy'))
-  if (refused === undefined) return failed(`legacy is still allowed under STRICT`)
-  if (!(await isAllowed(shop, 'orders'))) return failed('orders is refused too')
-  const allowed = await after(things.permissive, async () => await isAllowed(shop, 'legacy'))
-  if (allowed === undefined) return failed('legacy is still refused after STRICT was taken back')
-  const seen = `legacy allowed under PERMISSIVE, refused ${refused} ms after STRICT was saved, orders allowed`
-  return refused <= STRICT_IN_TIME_MS ? passed(seen) : failed(`${seen}: too late`)
+  const { strict, permissive } = shop.things
+  const change = { edit: strict, undo: permissive, caller: 'legacy' }
+  return await refusedWhile(shop, { ...change, inTimeMs: STRICT_IN_TIME_MS })
+}
+
+interface Change {
+  readonly edit: string
+  readonly undo: string
+  /** Who may call payments before it and after it is undone, and not in between. */
+  readonly caller: string
+  readonly inTimeMs: number
+}
+
+async function refusedWhile(shop: RunningShop, change: Change): Promise<Verdict> {
+  const { edit, undo, caller, inTimeMs } = change
+  if (!(await isAllowed(shop, caller))) return failed(`${caller} is refused from the start`)
+  let refused: number | undefined
+  let ordersAllowed: boolean
+  let allowed: number | undefined
+  try {
+    refused = await after(edit, async () => await isRefused(shop, caller))
+    ordersAllowed = await isAllowed(shop, 'orders')
+  } finally {
+    allowed = await after(undo, async () => await isAllowed(shop, caller))
+  }
+  if (refused === undefined) return failed(`${caller} is still allowed ${WATCH_MS} ms after saving`)
+  if (!ordersAllowed) return failed(`${caller} is refused, but orders too`)
+  if (allowed === undefined)
+    return failed(`${caller} is still refused ${WATCH_MS} ms after undoing`)
+  const seen = `${caller} refused ${refused} ms after saving, orders allowed; ${caller} allowed ${allowed} ms after undoing`
+  return Math.max(refused, allowed) <= inTimeMs ? passed(seen) : failed(`${seen}: too late`)
 }
 
 /** A protocol that is not HTTP. */

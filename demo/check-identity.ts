@@ -52,7 +52,10 @@ async function look(address: string, from: Place, root: string) {
     checkServerIdentity: () => undefined,
   })
   for (const socket of [tcp, tls]) socket.on('error', () => undefined)
+  // An alert, which is how the server says no, is an error too: the close tells, whatever came before it.
+  const closed = new Promise<void>((resolve) => tls.once('close', () => resolve()))
   const signal = AbortSignal.timeout(TIMEOUT_MS)
+  signal.addEventListener('abort', () => tls.destroy())
   try {
     await once(tls, 'secureConnect', { signal })
     let answered = false
@@ -62,7 +65,8 @@ async function look(address: string, from: Place, root: string) {
       protocol: tls.getProtocol(),
       isTrusted: tls.authorized,
     }
-    if (!tls.closed) await once(tls, 'close', { signal })
+    await closed
+    signal.throwIfAborted()
     return { ...seen, answered }
   } finally {
     tls.destroy()

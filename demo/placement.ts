@@ -21,7 +21,7 @@ export const nodeOf = (pod: string): (typeof NODES)[number] => HOMES[pod] ?? 'no
  */
 export const CALLS: Readonly<Record<string, readonly Call[]>> = {
   frontend: [
-    { perSecond: 3, url: 'http://orders/call?url=http://payments/' },
+    { perSecond: 3, url: 'http://orders/call?keepalive=off&url=http://payments/' },
     { perSecond: 2, url: 'http://orders/', keepAlive: true },
   ],
   orders: [{ perSecond: 2, url: 'http://inventory/' }],

@@ -59,7 +59,7 @@ export class RunningShop implements AsyncDisposable {
       signal.throwIfAborted()
       say(text)
     }
-    step('nodes, control plane and ztunnels')
+    step(`${lab.prefix.slice(0, -1)}: nodes, control plane and ztunnels`)
     await mkdir(join(lab.directory, 'config'), { recursive: true })
     await cp(shopDirectory(), join(lab.directory, 'config'), { recursive: true })
     const mesh = await LabMesh.start({

@@ -61,6 +61,8 @@ test('the printed edits do and undo what they say, in the sample as it is', () =
   const text = (name: string): string => readFileSync(join(folder, name), 'utf8')
   const before = [text('payments-policy.yaml'), text('peer-authentication.yaml')]
 
+  run(things.everyoneAgain)
+  run(things.onlyOrders)
   run(things.onlyOrders)
   expect(parse(text('payments-policy.yaml')).spec.rules).toEqual([
     { from: [{ source: { principals: ['cluster.local/ns/shop/sa/orders'] } }] },

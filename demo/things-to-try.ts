@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 
-/** The commands that the demo prints and that its check runs, letter by letter. */
+/** The commands that the demo prints and that its check runs, letter by letter. Each may be repeated. */
 export interface ThingsToTry {
   readonly call: string
   readonly onlyOrders: string
@@ -17,8 +17,8 @@ export function thingsToTry(prefix: string, configDirectory: string): ThingsToTr
   const peers = join(configDirectory, 'peer-authentication.yaml')
   return {
     call: `ip netns exec ${prefix}frontend curl -s http://payments/`,
-    onlyOrders: `sed -i '/${marker}/,$s/^/#/' ${policy}`,
-    everyoneAgain: `sed -i '/${marker}/,$s/^#//' ${policy}`,
+    onlyOrders: `sed -i '/${marker}/,$s/^  /#  /' ${policy}`,
+    everyoneAgain: `sed -i '/${marker}/,$s/^#  /  /' ${policy}`,
     strict: `sed -i 's/PERMISSIVE$/STRICT/' ${peers}`,
     permissive: `sed -i 's/STRICT$/PERMISSIVE/' ${peers}`,
   }

@@ -178,10 +178,12 @@ test('what a killed run left is gone after the next', async () => {
 
 test('a Ctrl-C while it starts leaves nothing', async () => {
   const one = demo()
+  const prefix = prefixIn(await one.line(/^starting ambit-demo/))
   await one.line(/^starting pods/)
   one.kill('SIGINT')
   expect(await one.exited, one.output).toBe(130)
   expect(one.output).not.toMatch(/ambit demo:/)
+  expectNothingOf(prefix)
 })
 
 test('the things to try work as they are printed', async () => {
