@@ -94,7 +94,9 @@ export class LiveView {
       { tone: 'command', text: `   ${things.onlyOrders}` },
       { tone: 'note', text: `   and back: ${things.everyoneAgain}` },
       { text: '3. Stop the control plane; traffic goes on:' },
-      { tone: 'command', text: `   kill ${pid}` },
+      this.controlPlaneRuns
+        ? { tone: 'command', text: `   kill ${pid}` }
+        : { tone: 'note', text: '   done; edits as in 2 would now wait for it to come back' },
       { text: '', rank: 1 },
       { tone: 'note', text: 'Ctrl-C ends it and removes everything.' },
     ]
