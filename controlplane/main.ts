@@ -75,6 +75,7 @@ export async function createControlPlane(
     log,
   })
   const publisher = new Publisher({
+    mesh: settings,
     compiler,
     store,
     reports,

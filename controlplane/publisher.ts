@@ -2,13 +2,16 @@ import type { Clock, Timer } from '../shared/runtime/clock.ts'
 import { describeError } from '../shared/runtime/errors.ts'
 import type { Log } from '../shared/runtime/log.ts'
 import type { CompileResult, Compiler } from './compile/compiler.ts'
+import type { MeshOptions } from './compile/mesh-options.ts'
 import { AUTHORIZATION_TYPE } from './compile/resource.ts'
+import { podUid } from './compile/workload.ts'
 import type { ReportStore } from './enroll/report-store.ts'
 import type { VipFile } from './enroll/vip-file.ts'
 import type { ObjectEvent } from './source/events.ts'
 import type { ResourceStore } from './xds/resource-store.ts'
 
 export interface PublisherOptions {
+  readonly mesh: MeshOptions
   readonly compiler: Compiler
   readonly store: ResourceStore
   readonly reports: ReportStore
@@ -45,7 +48,8 @@ export class Publisher implements Disposable {
   /** Takes objects from the source. */
   objects(events: readonly ObjectEvent[]): void {
     const result = this.#options.compiler.apply(events)
-    for (const uid of result.capturedCleared) {
+    // Also what is being written: it was said about a pod that is gone.
+    for (const uid of [...result.capturedCleared, ...this.#deleted(events)]) {
       this.#reports.delete(uid)
       this.#cleared.add(uid)
     }
@@ -74,6 +78,14 @@ export class Publisher implements Disposable {
   [Symbol.dispose](): void {
     this.#closed = true
     this.#retry?.cancel()
+  }
+
+  #deleted(events: readonly ObjectEvent[]): string[] {
+    return events.flatMap((event) =>
+      event.type === 'delete' && event.ref.kind === 'Pod'
+        ? podUid(this.#options.mesh, { metadata: event.ref })
+        : [],
+    )
   }
 
   #write(): void {

@@ -51,8 +51,10 @@ export function podWorkload(mesh: MeshContext, input: PodInput): Workload | unde
 }
 
 /** The name of the pod's workload in the workload API. */
-export const podUid = ({ clusterId }: Pick<MeshContext, 'clusterId'>, { metadata }: Pod): string =>
-  `${clusterId}//Pod/${metadata.namespace}/${metadata.name}`
+export const podUid = (
+  { clusterId }: Pick<MeshContext, 'clusterId'>,
+  { metadata }: { readonly metadata: Pick<Pod['metadata'], 'namespace' | 'name'> },
+): string => `${clusterId}//Pod/${metadata.namespace}/${metadata.name}`
 
 /** Textual, in the order of the status. */
 export function podAddresses({ status }: Pod): readonly string[] {
