@@ -24,7 +24,12 @@ import type {
 export type AddressResult =
   | { readonly kind: 'workload'; readonly workload: Workload }
   | { readonly kind: 'service'; readonly service: Service }
-  | { readonly kind: 'rejected'; readonly errors: readonly string[] }
+  | {
+      readonly kind: 'rejected'
+      readonly errors: readonly string[]
+      /** Addresses that it is about all the same, as `network/ip`. */
+      readonly claims: readonly string[]
+    }
 
 /**
  * Reads an `istio.workload.Address` resource with the defaults of ztunnel spec section 8, and refuses what
@@ -37,22 +42,24 @@ export function parseAddressResource(resourceName: string, body: Uint8Array): Ad
   try {
     proto = Address.decode(body)
   } catch (error) {
-    return { kind: 'rejected', errors: [`not an Address: ${describeError(error)}`] }
+    return { kind: 'rejected', errors: [`not an Address: ${describeError(error)}`], claims: [] }
   }
   const errors = new Errors()
   switch (proto.type?.$case) {
     case 'workload': {
       const workload = workloadOf(proto.type.value, errors)
       errors.sameName(workload.uid, resourceName)
-      return errors.list.length > 0 ? errors.rejected() : { kind: 'workload', workload }
+      if (errors.list.length === 0) return { kind: 'workload', workload }
+      return errors.rejected(workload.addresses.map((one) => `${workload.network}/${one}`))
     }
     case 'service': {
       const service = serviceOf(proto.type.value, errors)
       errors.sameName(service.key, resourceName)
-      return errors.list.length > 0 ? errors.rejected() : { kind: 'service', service }
+      if (errors.list.length === 0) return { kind: 'service', service }
+      return errors.rejected(service.addresses.map((one) => `${one.network}/${one.address}`))
     }
     case undefined:
-      return { kind: 'rejected', errors: ['neither a workload nor a service'] }
+      return { kind: 'rejected', errors: ['neither a workload nor a service'], claims: [] }
   }
 }
 
@@ -70,8 +77,8 @@ class Errors {
     if (own !== resourceName) this.add('name', `the body calls itself ${JSON.stringify(own)}`)
   }
 
-  rejected(): AddressResult {
-    return { kind: 'rejected', errors: this.list }
+  rejected(claims: readonly string[]): AddressResult {
+    return { kind: 'rejected', errors: this.list, claims }
   }
 
   /** The name of an enum value; of the first one, with an error, if there is none. */

@@ -3,6 +3,7 @@ import { parseAddressResource } from './convert.ts'
 import { type MeshDump, toMeshDump } from './dump.ts'
 import type { Endpoint, Service, ServiceKey, Workload } from './model.ts'
 import { PolicyIndex } from './policy-index.ts'
+import { RefusedAddresses } from './refused-addresses.ts'
 import { ServiceIndex } from './service-index.ts'
 import { type LocalWorkload, WorkloadIndex } from './workload-index.ts'
 
@@ -40,6 +41,7 @@ export class MeshStore {
   readonly #workloads = new WorkloadIndex()
   readonly #services = new ServiceIndex()
   readonly #policies: PolicyIndex
+  readonly #refused = new RefusedAddresses()
   readonly #endpoints = new Map<ServiceKey, readonly Endpoint[]>()
   readonly #listeners = new Set<(change: MeshChange) => void>()
 
@@ -54,10 +56,12 @@ export class MeshStore {
     const rejected: Rejected[] = []
     for (const name of removed) this.#removeAddress(name, workloads, services)
     for (const { name, body } of upserts) {
+      this.#refused.remove(name)
       const result = parseAddressResource(name, body)
       switch (result.kind) {
         case 'rejected':
           rejected.push({ name, reason: result.errors.join('; ') })
+          this.#refused.put(name, result.claims)
           break
         case 'workload':
           workloads.add(name)
@@ -102,6 +106,11 @@ export class MeshStore {
   /** The service that a client in `clientNamespace` means by this address. */
   serviceByAddress(network: string, address: string, clientNamespace: string): Service | undefined {
     return this.#services.byAddress(network, address, clientNamespace)
+  }
+
+  /** Whether a resource that was refused, and so is not here, claims the address. */
+  isRefused(network: string, address: string): boolean {
+    return this.#refused.has(network, address)
   }
 
   serviceByKey(key: ServiceKey): Service | undefined {
@@ -154,6 +163,7 @@ export class MeshStore {
   }
 
   #removeAddress(name: string, workloads: Set<string>, services: Set<ServiceKey>): void {
+    this.#refused.remove(name)
     if (this.#workloads.byUid(name) !== undefined) this.#removeWorkload(name, workloads)
     else if (this.#services.byKey(name) !== undefined) this.#removeService(name, services)
   }

@@ -4,6 +4,8 @@ import type { Endpoint, Service, ServiceKey, Workload } from '../../shared/mesh/
 export interface MeshView {
   workloadByAddress(network: string, address: string): Workload | undefined
   serviceByAddress(network: string, address: string, clientNamespace: string): Service | undefined
+  /** Whether somebody of the mesh is at the address of whom nothing usable is known. */
+  isRefused(network: string, address: string): boolean
   serviceByHostname(hostname: string, clientNamespace: string): Service | undefined
   serviceByKey(key: ServiceKey): Service | undefined
   endpointsOf(service: Service): readonly Endpoint[]

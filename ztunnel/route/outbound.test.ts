@@ -257,6 +257,16 @@ describe('the decision tree', () => {
   })
 })
 
+test('an address that only a refused resource claims is denied, not passed through', () => {
+  const mesh = { ...viewOf([]), isRefused: () => true }
+  const source = testWorkload({ name: 'client' })
+  const destination = { address: '10.0.0.9', port: 80 }
+  expect(routeOutbound({ source, destination, network: '', mesh, random: () => 0 })).toMatchObject({
+    kind: 'deny',
+    code: 'ROUTE_INVALID_WORKLOAD',
+  })
+})
+
 describe('the address of a workload', () => {
   const dual = ['10.0.0.1', '10.0.0.2', 'fd00::1', 'fd00::2']
   const V6_VIP = 'fd01::1'

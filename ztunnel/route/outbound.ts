@@ -90,6 +90,7 @@ export function routeOutbound(input: OutboundInput): OutboundRoute {
   if (upstream === undefined) {
     const known = addressed !== undefined && addressed.loadBalancing.mode !== 'PASSTHROUGH'
     if (known) return noHealthyUpstream(destination, addressed)
+    if (mesh.isRefused(network, destination.address)) return refused(destination, addressed)
     return { kind: 'passthrough', target: destination, service: addressed }
   }
   if (upstream.workload.network !== source.network) return throughGateway(upstream, destination)
@@ -226,6 +227,13 @@ function noHealthyUpstream(to: Destination, service: Service | undefined): Outbo
   const text = `no healthy upstream: ${formatEndpoint(to.address, to.port)}`
   return deny('ROUTE_NO_HEALTHY_UPSTREAM', text, service)
 }
+
+const refused = (to: Destination, service: Service | undefined): OutboundDenial =>
+  deny(
+    'ROUTE_INVALID_WORKLOAD',
+    `the workload at ${formatEndpoint(to.address, to.port)} was refused as invalid`,
+    service,
+  )
 
 const nameOf = (workload: Workload): string => `${workload.namespace}/${workload.name}`
 

@@ -13,6 +13,7 @@ export function viewOf(
       services.find((one) =>
         one.addresses.some((vip) => vip.network === network && vip.address === address),
       ),
+    isRefused: () => false,
     serviceByHostname: (hostname) => services.find((one) => one.hostname === hostname),
     serviceByKey: (key) => services.find((one) => one.key === key),
     endpointsOf: (service) =>
