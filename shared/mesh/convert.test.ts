@@ -114,7 +114,7 @@ describe('a workload', () => {
       'services["ns/h"][0].target_port: no port: 65536',
     ],
   ] as const)('is refused: %j', ([given, error]) => {
-    expect(parse(workloadResource({ name: 'pod', ...(given as object) }))).toEqual({
+    expect(parse(workloadResource({ name: 'pod', ...(given as object) }))).toMatchObject({
       kind: 'rejected',
       errors: [error],
     })
@@ -191,7 +191,7 @@ describe('a service', () => {
     ],
     [{ ports: [{ servicePort: 65_536 }] }, 'ports[0].service_port: no port: 65536'],
   ] as const)('is refused: %j', ([given, error]) => {
-    expect(parse(serviceResource({ name: 'web', ...(given as object) }))).toEqual({
+    expect(parse(serviceResource({ name: 'web', ...(given as object) }))).toMatchObject({
       kind: 'rejected',
       errors: [error],
     })
