@@ -13,6 +13,7 @@ const F_DUPFD_CLOEXEC = 1030
 export const SOL_SOCKET = 1
 export const SO_REUSEADDR = 2
 export const SO_KEEPALIVE = 9
+const SO_LINGER = 13
 export const SO_REUSEPORT = 15
 export const SO_MARK = 36
 
@@ -156,6 +157,17 @@ export function setKeepAlive(fd: number, { idleSeconds, intervalSeconds, count }
   setOption(fd, SOL_TCP, TCP_KEEPIDLE, idleSeconds)
   setOption(fd, SOL_TCP, TCP_KEEPINTVL, intervalSeconds)
   setOption(fd, SOL_TCP, TCP_KEEPCNT, count)
+}
+
+/**
+ * Whether closing the socket, by whomever and also by the death of this process, sends a reset and drops what is
+ * queued (`SO_LINGER` of zero), instead of an end that looks like any other.
+ */
+export function setResetOnClose(fd: number, reset: boolean): void {
+  const linger = Int32Array.of(reset ? 1 : 0, 0)
+  if (libc.setsockopt(fd, SOL_SOCKET, SO_LINGER, linger, 8) < 0) {
+    throw libc.failure('setsockopt(SO_LINGER)')
+  }
 }
 
 /** Opens a stream socket and prepares it; closed again if that fails. */

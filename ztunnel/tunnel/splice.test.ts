@@ -237,6 +237,23 @@ describe('the cut of a socket', () => {
     expect(pair.server.destroyed).toBe(true)
   })
 
+  test('is what any close before its end amounts to', async () => {
+    using pair = await tcpPair()
+    socketLeg(pair.server)
+    const seen = readToEnd(pair.client)
+    pair.server.destroy()
+    expect((await seen).how).toBe('ECONNRESET')
+  })
+
+  test('is not what a close after both ends amounts to, however much is queued', async () => {
+    using pair = await tcpPair()
+    socketLeg(pair.server)
+    pair.client.end()
+    await readToEnd(pair.server)
+    pair.server.end(Buffer.alloc(4_000_000))
+    expect(await readToEnd(pair.client)).toEqual({ bytes: 4_000_000, how: 'end' })
+  })
+
   test('does not wait for queued data', async () => {
     using pair = await tcpPair()
     await fill(pair.server)

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { fdOf, setResetOnClose } from '../../shared/linux/sockets.ts'
 
 /** One side of a spliced connection. `stream` half-closes; `cut` ends it so that its peer sees a failure. */
 export interface Leg {
@@ -36,8 +37,18 @@ export async function splice(left: Leg, right: Leg, options: SpliceOptions): Pro
   return await new Promise((resolve) => new Splice(left, right, options, resolve).start())
 }
 
-/** A TCP socket as a leg; made with `allowHalfOpen: true`. Its cut is a TCP reset. */
+/**
+ * A TCP socket as a leg; made with `allowHalfOpen: true`. Its cut is a TCP reset, and so is everything else that
+ * closes it before it was ended, the death of this process included.
+ */
 export function socketLeg(socket: Socket): Leg {
+  if (!socket.destroyed) {
+    setResetOnClose(fdOf(socket), true)
+    // By now the kernel has the last byte and the end.
+    socket.once('finish', () => {
+      if (!socket.destroyed) setResetOnClose(fdOf(socket), false)
+    })
+  }
   return { stream: socket, cut: () => reset(socket) }
 }
 
