@@ -84,7 +84,8 @@ function enrollmentOf(parts: EnrollmentParts): Enrollment {
   const { settings, mesh, certificates, telemetry, metrics, clock, log } = parts
   const captures = createCaptureMetrics(metrics)
   const gate = gateOf(() => enrollment.proxies(), captures, log)
-  const node = { network: settings.network, node: settings.node }
+  const { network, poolIdleMs } = settings
+  const node = { network, node: settings.node, poolIdleMs }
   const context = { mesh, certificates, telemetry, gate, clock, log, settings: node }
   const enrollment = new Enrollment({
     finder: new NamespaceFinder({ scope: settings.netnsScope, clock, log }),

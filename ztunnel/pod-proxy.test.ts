@@ -33,7 +33,7 @@ const context: NodeContext = {
   gate: new DescriptorGate({ budget: 10_000, onPause: () => undefined, onResume: () => undefined }),
   clock: systemClock,
   log,
-  settings: { network: '', node: 'node-1' },
+  settings: { network: '', node: 'node-1', poolIdleMs: 60_000 },
 }
 
 let lab: Lab

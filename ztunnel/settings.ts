@@ -111,6 +111,15 @@ export const ZTUNNEL_SETTINGS = {
     schema: duration,
     fallback: '5s',
   },
+  poolIdleMs: {
+    flag: 'pool-idle',
+    env: 'POOL_UNUSED_RELEASE_TIMEOUT',
+    argument: 'DURATION',
+    help: 'How long an HBONE connection without tunnels is kept for the next one.',
+    form: 'a duration like 5m',
+    schema: duration,
+    fallback: '5m',
+  },
   adminPort: {
     flag: 'admin-port',
     env: 'AMBIT_ADMIN_PORT',

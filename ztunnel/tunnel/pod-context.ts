@@ -20,7 +20,12 @@ export interface NodeContext {
   readonly gate: DescriptorGate
   readonly clock: Clock
   readonly log: Log
-  readonly settings: { readonly network: string; readonly node: string }
+  readonly settings: {
+    readonly network: string
+    readonly node: string
+    /** How long an HBONE connection without tunnels is kept, in milliseconds. */
+    readonly poolIdleMs: number
+  }
 }
 
 /** One captured pod, as the parts that move its bytes see it. */

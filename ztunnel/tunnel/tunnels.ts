@@ -2,7 +2,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { connectHbone } from '../../shared/hbone/client.ts'
 import type { HboneClientConnection } from '../../shared/hbone/tunnel.ts'
 import { clientTlsOptions } from '../../shared/identity/tls-options.ts'
-import { describeError } from '../../shared/runtime/errors.ts'
+import { describeHandshakeFailure } from '../../shared/identity/peer.ts'
 import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { dial, type Target } from './dial.ts'
 import { ConnectionFailure } from './failure.ts'
@@ -12,7 +12,6 @@ import type { Leg } from './splice.ts'
 
 /** Streams in one HBONE connection, before another one is opened. */
 const MAX_STREAMS = 100
-const IDLE_MS = 5 * 60_000
 const HANDSHAKE_MS = 10_000
 
 export interface TunnelTarget {
@@ -37,7 +36,7 @@ export class Tunnels implements Disposable {
     this.#pool = new TunnelPool({
       connect: (key, signal) => this.#connect(key, signal),
       maxStreams: MAX_STREAMS,
-      idleMs: IDLE_MS,
+      idleMs: pod.settings.poolIdleMs,
       clock: pod.clock,
       log: pod.log,
     })
@@ -128,7 +127,7 @@ function secured(tls: TLSSocket, signal: AbortSignal): Promise<void> {
       reject(failure)
     }
     const onSecure = (): void => settle(undefined)
-    const onError = (error: Error): void => settle(tlsFailure(describeError(error), error))
+    const onError = (error: Error): void => settle(tlsFailure(describeHandshakeFailure(error), error))
     const onClose = (): void => settle(tlsFailure('connection closed during the handshake'))
     const onAbort = (): void => settle(signal.reason)
     tls.once('secureConnect', onSecure)
