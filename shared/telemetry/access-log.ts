@@ -37,9 +37,16 @@ export class AccessLog {
 
   /** An early refusal, when the parties are not known yet. */
   refused(event: Parameters<ConnectionTelemetry['refused']>[0]): void {
+    const [namespace, name] = event.workload?.split('/') ?? []
+    const own = (side: 'src' | 'dst'): Fields =>
+      (side === 'src') === (event.direction === 'outbound')
+        ? present({ [`${side}.workload`]: name, [`${side}.namespace`]: namespace })
+        : {}
     this.#log.warn('connection failed', {
       'src.addr': event.sourceAddress,
+      ...own('src'),
       'dst.addr': event.destinationAddress,
+      ...own('dst'),
       direction: event.direction,
       error: event.error,
     })

@@ -241,7 +241,7 @@ describe('the access log', () => {
     expect(loud.lines[0]).not.toHaveProperty('duration')
   })
 
-  test('an early refusal names the addresses, the direction and the error', async () => {
+  test('an early refusal names the addresses, the workload, the direction and the error', async () => {
     const { telemetry, lines, metrics } = setup()
     telemetry.refused({
       direction: 'inbound',
@@ -256,6 +256,8 @@ describe('the access log', () => {
       scope: 'access',
       'src.addr': '10.0.0.1:1',
       'dst.addr': '10.0.0.2:15008',
+      'dst.workload': 'payments',
+      'dst.namespace': 'shop',
       direction: 'inbound',
       error: 'tls handshake failed',
       message: 'connection failed',

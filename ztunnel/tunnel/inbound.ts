@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { serveHbone } from '../../shared/hbone/server.ts'
 import type { HboneServerConnection, IncomingTunnel } from '../../shared/hbone/tunnel.ts'
@@ -19,6 +19,8 @@ const HANDSHAKE_MS = 10_000
 export class InboundProxy implements Disposable {
   readonly #pod: PodContext
   readonly #peers = new Set<HboneServerConnection>()
+  /** Taken while the connection lives: a socket that is destroyed has no addresses any more. */
+  readonly #ends = new WeakMap<Socket, ConnectionEnds>()
   #tls: Server | undefined
   #draining = false
 
@@ -34,6 +36,7 @@ export class InboundProxy implements Disposable {
   /** Takes an accepted connection, paused, and holds it until the pod has its certificate. */
   async serve(socket: Socket): Promise<void> {
     const { clock, certificates, identity } = this.#pod
+    this.#ends.set(socket, endsOf(socket))
     try {
       adopt(this.#pod, socket)
       const late = (): Error =>
@@ -156,10 +159,11 @@ export class InboundProxy implements Disposable {
 
   #refuse(socket: Socket, error: unknown): void {
     const outcome = outcomeOf(error)
+    const { source, destination } = this.#ends.get(acceptedSocket(socket)) ?? endsOf(socket)
     this.#pod.telemetry.refused({
       direction: 'inbound',
-      sourceAddress: endOf(socket.remoteAddress, socket.remotePort),
-      destinationAddress: endOf(socket.localAddress, socket.localPort),
+      sourceAddress: source,
+      destinationAddress: destination,
       workload: `${this.#pod.workloadNamespace}/${this.#pod.name}`,
       error: outcome.error ?? describeError(error),
       flag: outcome.flag,
@@ -167,8 +171,21 @@ export class InboundProxy implements Disposable {
   }
 }
 
+interface ConnectionEnds {
+  readonly source: string
+  readonly destination: string
+}
+
+const endsOf = (socket: Socket): ConnectionEnds => ({
+  source: endOf(socket.remoteAddress, socket.remotePort),
+  destination: endOf(socket.localAddress, socket.localPort),
+})
+
+/** What a TLS server wrapped, which Node has but does not publish. */
+function acceptedSocket(socket: Socket): Socket {
+  const inner: unknown = Reflect.get(socket, '_parent')
+  return inner instanceof Socket ? inner : socket
+}
+
 const endOf = (address: string | undefined, port: number | undefined): string =>
   formatEndpoint(endAddress(address), port ?? 0)
-
-const noRoom = (): Error =>
-  new ConnectionFailure('CONNECTION_NO_ROOM', 'CONNECT', 'the descriptor limit is reached')

@@ -1,8 +1,8 @@
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { connectHbone } from '../../shared/hbone/client.ts'
 import type { HboneClientConnection } from '../../shared/hbone/tunnel.ts'
-import { clientTlsOptions } from '../../shared/identity/tls-options.ts'
 import { describeHandshakeFailure } from '../../shared/identity/peer.ts'
+import { clientTlsOptions } from '../../shared/identity/tls-options.ts'
 import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { dial, type Target } from './dial.ts'
 import { ConnectionFailure } from './failure.ts'
@@ -127,7 +127,8 @@ function secured(tls: TLSSocket, signal: AbortSignal): Promise<void> {
       reject(failure)
     }
     const onSecure = (): void => settle(undefined)
-    const onError = (error: Error): void => settle(tlsFailure(describeHandshakeFailure(error), error))
+    const onError = (error: Error): void =>
+      settle(tlsFailure(describeHandshakeFailure(error), error))
     const onClose = (): void => settle(tlsFailure('connection closed during the handshake'))
     const onAbort = (): void => settle(signal.reason)
     tls.once('secureConnect', onSecure)
