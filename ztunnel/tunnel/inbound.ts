@@ -189,3 +189,6 @@ function acceptedSocket(socket: Socket): Socket {
 
 const endOf = (address: string | undefined, port: number | undefined): string =>
   formatEndpoint(endAddress(address), port ?? 0)
+
+const noRoom = (): Error =>
+  new ConnectionFailure('CONNECTION_NO_ROOM', 'CONNECT', 'the descriptor limit is reached')
