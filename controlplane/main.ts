@@ -16,7 +16,7 @@ import { Authority } from './ca/authority.ts'
 import { createCertificateService } from './ca/certificate-service.ts'
 import { NodeTokens } from './ca/tokens.ts'
 import { Compiler } from './compile/compiler.ts'
-import { debugRoutes } from './debug.ts'
+import { type DebugOptions, debugRoutes } from './debug.ts'
 import { NodeService } from './enroll/node-service.ts'
 import { ReportStore } from './enroll/report-store.ts'
 import { VipFile } from './enroll/vip-file.ts'
@@ -99,7 +99,7 @@ export async function createControlPlane(
     clock,
     log: log.child('grpc'),
   })
-  const pages = debugRoutes({
+  const http = httpEndpoint(settings, metrics, log, {
     store,
     compiler,
     source,
@@ -107,15 +107,23 @@ export async function createControlPlane(
     enrollment,
     isReady: () => objects.ready,
   })
-  const http = new HttpEndpoint({
-    name: 'http',
-    host: settings.metricsListen.host,
-    port: settings.metricsListen.port,
-    routes: new Map([...metrics.routes(), ...pages]),
-    log,
-  })
   return { components: [objects, grpc, http], grpc, http }
 }
+
+/** Metrics, readiness and debug pages. */
+const httpEndpoint = (
+  { metricsListen }: ControlPlaneSettings,
+  metrics: Metrics,
+  log: Log,
+  debug: DebugOptions,
+): HttpEndpoint =>
+  new HttpEndpoint({
+    name: 'http',
+    host: metricsListen.host,
+    port: metricsListen.port,
+    routes: new Map([...metrics.routes(), ...debugRoutes(debug)]),
+    log,
+  })
 
 interface Services {
   readonly settings: ControlPlaneSettings

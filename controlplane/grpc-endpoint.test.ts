@@ -1,0 +1,86 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect, type SecureVersion } from 'node:tls'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { FakeClock } from '../shared/runtime/clock.ts'
+import { silentLog } from '../shared/runtime/log.ts'
+import { Authority } from './ca/authority.ts'
+import { GrpcEndpoint } from './grpc-endpoint.ts'
+
+const DAY_MS = 86_400_000
+
+describe('the gRPC port', () => {
+  let directory: string
+  let endpoint: GrpcEndpoint
+  let roots: string
+  let issued = 0
+  const clock = new FakeClock(Date.now())
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'ambit-grpc-'))
+    const authority = Authority.open({
+      stateDir: join(directory, 'state'),
+      trustDomain: 'cluster.local',
+      clock,
+    })
+    roots = authority.rootsPem
+    issued = 0
+    endpoint = new GrpcEndpoint({
+      listen: { host: '127.0.0.1', port: 0 },
+      issue: () => {
+        issued++
+        return authority.issueServer({ dns: [`name-${issued}`], ips: ['127.0.0.1'] })
+      },
+      serve: () => undefined,
+      endStreams: () => undefined,
+      clock,
+      log: silentLog,
+    })
+    await endpoint.start()
+  })
+
+  afterEach(async () => {
+    const gone = endpoint[Symbol.asyncDispose]()
+    clock.advance(1_000)
+    await gone
+    await rm(directory, { recursive: true, force: true })
+  })
+
+  /** The name in the certificate that a client sees. */
+  const seen = async (version: SecureVersion = 'TLSv1.3'): Promise<string | undefined> => {
+    const socket = connect({
+      host: '127.0.0.1',
+      port: endpoint.port,
+      ca: roots,
+      minVersion: 'TLSv1.2',
+      maxVersion: version,
+      ALPNProtocols: ['h2'],
+    })
+    try {
+      await once(socket, 'secureConnect')
+      return socket.getPeerCertificate().subjectaltname
+    } finally {
+      socket.destroy()
+    }
+  }
+
+  test('renews its certificate at half life, without a new port', async () => {
+    const { port } = endpoint
+    expect(await seen()).toContain('DNS:name-1')
+    clock.advance(44 * DAY_MS)
+    expect(issued).toBe(1)
+    clock.advance(2 * DAY_MS)
+    expect(issued).toBe(2)
+    expect(endpoint.port).toBe(port)
+  })
+
+  test('shows the new certificate to new connections, and still takes TLS 1.3 only', async () => {
+    await expect(seen('TLSv1.2')).rejects.toThrow()
+    // Half of the lifetime, seen from a clock that real TLS does not follow: the old one is still good.
+    clock.advance(46 * DAY_MS)
+    expect(issued).toBe(2)
+    await expect(seen('TLSv1.2')).rejects.toThrow(/protocol version|disconnected|alert/i)
+  })
+})
