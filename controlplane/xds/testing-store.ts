@@ -1,15 +1,6 @@
 import { Address } from '../../shared/proto/generated/workload.ts'
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE, type Resource } from '../compile/resource.ts'
+import { ADDRESS_TYPE, type Resource } from '../compile/resource.ts'
 import { ResourceStore } from './resource-store.ts'
-
-/** For tests: a policy, whose content is its version. */
-export const testPolicy = (name: string, version = 'v1'): Resource => ({
-  typeUrl: AUTHORIZATION_TYPE,
-  name,
-  version,
-  aliases: [],
-  body: Buffer.from(version),
-})
 
 /** For tests: a workload in `services`, reached by `aliases` too. */
 export const testPod = (
