@@ -76,13 +76,13 @@ export class PodProxy implements Disposable {
   /** Opens the listeners, then puts the rules in place. Throws if either fails; safe to repeat after a release. */
   async capture(): Promise<void> {
     if (this.#listeners.length === 0) this.#open()
-    await installCapture(this.subject.netns)
+    await installCapture(this.subject.netns, this.#context.settings.node)
     if (this.#disposed) this.#closeListeners()
   }
 
   /** First step of release: nothing new is captured; everything open, and peers with an older view, live on. */
   async beginRelease(): Promise<void> {
-    await stopRedirecting(this.subject.netns)
+    await stopRedirecting(this.subject.netns, this.#context.settings.node)
     this.#inbound.shed()
     this.#tunnels.rekey()
   }

@@ -3,11 +3,11 @@ import type { NetworkNamespace } from '../shared/linux/namespace.ts'
 import { MeshStore } from '../shared/mesh/store.ts'
 import { systemClock } from '../shared/runtime/clock.ts'
 import { AmbitError } from '../shared/runtime/errors.ts'
-import { settled } from '../shared/runtime/lifecycle.ts'
+import { keepAlive, settled } from '../shared/runtime/lifecycle.ts'
 import type { Log } from '../shared/runtime/log.ts'
 import { DeltaClient } from '../shared/xds/delta-client.ts'
 import { ztunnelNode } from '../shared/xds/node-identity.ts'
-import { isCaptured, removeCapture, stopRedirecting } from './capture/redirect.ts'
+import { isCapturedBy, removeCapture } from './capture/redirect.ts'
 import { ADDRESS_TYPE } from './control.ts'
 import { NamespaceFinder } from './enroll/namespace-finder.ts'
 import { NodeAgentClient } from './enroll/node-agent-client.ts'
@@ -29,6 +29,7 @@ export async function releaseNode(settings: ZtunnelSettings, log: Log): Promise<
       `a ztunnel is running on this node (admin port ${settings.adminPort}): stop it first`,
     )
   }
+  using _alive = keepAlive()
   using finder = new NamespaceFinder({ scope: settings.netnsScope, clock: systemClock, log })
   finder.scan()
   if (!(await announcedAsPlain(settings, log))) {
@@ -36,7 +37,7 @@ export async function releaseNode(settings: ZtunnelSettings, log: Log): Promise<
   }
   let released = 0
   for (const [name, netns] of finder.namespaces()) {
-    if (await removeRules(netns)) {
+    if (await removeRules(netns, settings.node)) {
       released++
       log.info('released', { namespace: name })
     }
@@ -44,9 +45,8 @@ export async function releaseNode(settings: ZtunnelSettings, log: Log): Promise<
   log.info('node released', { node: settings.node, pods: released })
 }
 
-async function removeRules(netns: NetworkNamespace): Promise<boolean> {
-  if (!(await isCaptured(netns))) return false
-  await stopRedirecting(netns)
+async function removeRules(netns: NetworkNamespace, node: string): Promise<boolean> {
+  if (!(await isCapturedBy(netns, node))) return false
   await removeCapture(netns)
   return true
 }

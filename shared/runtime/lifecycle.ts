@@ -31,9 +31,7 @@ export interface RunOptions {
 export async function run(components: readonly Component[], options: RunOptions): Promise<void> {
   const { log } = options
   await using stack = new AsyncDisposableStack()
-  // The process has nothing else that keeps it alive while every timer is unreferenced.
-  const alive = setInterval(() => undefined, 60_000)
-  stack.defer(() => clearInterval(alive))
+  stack.use(keepAlive())
   for (const component of components) {
     stack.use(component)
     await component.start()
@@ -54,6 +52,12 @@ export async function run(components: readonly Component[], options: RunOptions)
     }
   }
   log.info('stopped')
+}
+
+/** Keeps the process from ending while it waits for timers, which are unreferenced, and has no socket open. */
+export function keepAlive(): Disposable {
+  const alive = setInterval(() => undefined, 60_000)
+  return { [Symbol.dispose]: () => clearInterval(alive) }
 }
 
 async function stopRequested(stop: AbortSignal): Promise<void> {

@@ -1,9 +1,12 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
 import { AmbitError, describeError } from '../../shared/runtime/errors.ts'
 import {
   captureRuleset,
+  isOwner,
+  LIST_OWNER,
   releaseRuleset,
   removeRoutingCommands,
   removeRuleset,
@@ -15,19 +18,19 @@ const COMMAND_TIMEOUT_MS = 5_000
 const OUTPUT_LIMIT = 4_096
 
 /**
- * Puts the capture rules of a pod in place; repairs whatever an earlier process left. Safe to repeat, also under
- * traffic. Listeners must be open before. Throws `CAPTURE_RULES` with what the tool said.
+ * Puts the capture rules of a pod of `node` in place; repairs whatever an earlier process left. Safe to repeat, also
+ * under traffic. Listeners must be open before. Throws `CAPTURE_RULES` with what the tool said.
  */
-export async function installCapture(namespace: NetworkNamespace): Promise<void> {
+export async function installCapture(namespace: NetworkNamespace, node: string): Promise<void> {
   checkDefaultRoute(namespace)
   // Replies find their way back before the first connection is redirected.
   await setRouting(namespace)
-  await nft(namespace, captureRuleset)
+  await nft(namespace, captureRuleset(node))
 }
 
 /** First step of release: new connections are no longer redirected, open ones live on. */
-export async function stopRedirecting(namespace: NetworkNamespace): Promise<void> {
-  await nft(namespace, releaseRuleset)
+export async function stopRedirecting(namespace: NetworkNamespace, node: string): Promise<void> {
+  await nft(namespace, releaseRuleset(node))
 }
 
 /** Last step of release: removes everything that `installCapture` made. Safe to repeat. */
@@ -40,7 +43,13 @@ export async function removeCapture(namespace: NetworkNamespace): Promise<void> 
 
 /** Whether rules of ours are in place, from this or an earlier process. */
 export async function isCaptured(namespace: NetworkNamespace): Promise<boolean> {
-  return (await runIn(namespace, 'nft', ['list', 'table', 'inet', 'ambit'], '')).code === 0
+  return (await runIn(namespace, 'nft', LIST_OWNER, '')).code === 0
+}
+
+/** The same, if this node put them there. */
+export async function isCapturedBy(namespace: NetworkNamespace, node: string): Promise<boolean> {
+  const { code, stdout } = await runIn(namespace, 'nft', LIST_OWNER, '')
+  return code === 0 && isOwner(stdout, node)
 }
 
 async function setRouting(namespace: NetworkNamespace): Promise<void> {
@@ -91,6 +100,7 @@ function namespaceFile(path: string): string {
 
 interface Finished {
   readonly code: number | null
+  readonly stdout: string
   readonly stderr: string
 }
 
@@ -103,20 +113,26 @@ function runIn(
 ): Promise<Finished> {
   return new Promise((resolve, reject) => {
     const child = namespace.run(() =>
-      spawn(command, args, { stdio: ['pipe', 'ignore', 'pipe'], timeout: COMMAND_TIMEOUT_MS }),
+      spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], timeout: COMMAND_TIMEOUT_MS }),
     )
-    let stderr = ''
-    child.stderr.setEncoding('utf8')
-    child.stderr.on('data', (text: string) => {
-      if (stderr.length < OUTPUT_LIMIT) stderr += text
-    })
+    const stdout = collect(child.stdout)
+    const stderr = collect(child.stderr)
     child.once('error', (error) => {
       reject(
         new AmbitError('CAPTURE_RULES', `${command}: ${describeError(error)}`, { cause: error }),
       )
     })
-    child.once('close', (code) => resolve({ code, stderr }))
+    child.once('close', (code) => resolve({ code, stdout: stdout(), stderr: stderr() }))
     child.stdin.on('error', () => undefined)
     child.stdin.end(input)
   })
+}
+
+/** What it prints, up to a bound. */
+function collect(stream: Readable): () => string {
+  let text = ''
+  stream.setEncoding('utf8').on('data', (chunk: string) => {
+    if (text.length < OUTPUT_LIMIT) text += chunk
+  })
+  return () => text
 }

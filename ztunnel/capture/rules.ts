@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 /**
  * The rules that bring a pod's connections to ztunnel, as text (ztunnel spec, section 6.4). Pure: `redirect.ts`
  * applies them.
@@ -19,6 +21,12 @@ export const PORTS = { outbound: 15_001, inboundPlaintext: 15_006, hbone: 15_008
 
 const TABLE = 'inet ambit'
 
+const LONGEST_COMMENT = 128
+
+/** A name, which has neither quotes nor backslashes, as long as it fits. */
+const ownerNote = (node: string): string =>
+  node.length <= LONGEST_COMMENT ? node : createHash('sha256').update(node).digest('hex')
+
 const hex = (value: number): string => `0x${value.toString(16)}`
 const has = (field: string, mark: number): string => `${field} & ${hex(MARK_MASK)} == ${hex(mark)}`
 
@@ -38,10 +46,10 @@ table ${TABLE} {
 }
 `
 
-const MARK_RULES = `
+const markRules = (node: string): string => `
 table ${TABLE} {
   chain mark_calls {
-    ${has('meta mark', MARK)} ct mark set ${hex(REPLY_MARK)}
+    ${has('meta mark', MARK)} ct mark set ${hex(REPLY_MARK)} comment "${ownerNote(node)}"
   }
   chain mark_replies {
     ${has('ct mark', REPLY_MARK)} meta mark set ${hex(REPLY_MARK)}
@@ -69,11 +77,20 @@ table ${TABLE} {
 }
 `
 
-/** Puts full capture in place, in one transaction, whatever rules of ours were there before. */
-export const captureRuleset = `${CHAINS}flush table ${TABLE}\n${MARK_RULES}${REDIRECT_RULES}`
+/** Puts full capture for a node in place, in one transaction, whatever rules of ours were there before. */
+export const captureRuleset = (node: string): string =>
+  `${CHAINS}flush table ${TABLE}\n${markRules(node)}${REDIRECT_RULES}`
 
 /** First step of letting go: nothing new is redirected, open connections keep their marks and translation. */
-export const releaseRuleset = `${CHAINS}flush table ${TABLE}\n${MARK_RULES}`
+export const releaseRuleset = (node: string): string =>
+  `${CHAINS}flush table ${TABLE}\n${markRules(node)}`
+
+/** Arguments of `nft` that list where the owner is noted. */
+export const LIST_OWNER = ['list', 'chain', 'inet', 'ambit', 'mark_calls'] as const
+
+/** Whether what `LIST_OWNER` printed is of this node. One machine may have several, with their pods side by side. */
+export const isOwner = (listing: string, node: string): boolean =>
+  listing.includes(`comment "${ownerNote(node)}"`)
 
 /** Last step: nothing of ours remains. */
 export const removeRuleset = `table ${TABLE}\ndelete table ${TABLE}\n`

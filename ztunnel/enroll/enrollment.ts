@@ -5,7 +5,7 @@ import { describeError } from '../../shared/runtime/errors.ts'
 import type { Component } from '../../shared/runtime/lifecycle.ts'
 import type { Log } from '../../shared/runtime/log.ts'
 import type { CaptureMetrics } from '../../shared/telemetry/capture-metrics.ts'
-import { isCaptured, removeCapture, stopRedirecting } from '../capture/redirect.ts'
+import { isCaptured, removeCapture } from '../capture/redirect.ts'
 import type { PodProxy, PodSubject } from '../pod-proxy.ts'
 import type { Finding, NamespaceFinder } from './namespace-finder.ts'
 
@@ -301,10 +301,7 @@ export class Enrollment implements Component {
     const netns = this.#options.finder.open(finding)
     if (netns === undefined) return
     try {
-      if (await isCaptured(netns)) {
-        await stopRedirecting(netns)
-        await removeCapture(netns)
-      }
+      if (await isCaptured(netns)) await removeCapture(netns)
       member.cleanKey = finding.key
     } finally {
       netns[Symbol.dispose]()
