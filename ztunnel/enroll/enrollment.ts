@@ -107,7 +107,10 @@ export class Enrollment implements Component {
     const gone = snapshot ? [...this.#members.keys()].filter((uid) => !named.has(uid)) : removed
     for (const uid of gone) {
       const member = this.#members.get(uid)
-      if (member !== undefined) member.pod = undefined
+      if (member === undefined) continue
+      member.pod = undefined
+      // The control plane forgets what it was told about a pod that is gone; a successor is reported anew.
+      member.reported = ''
     }
     this.#options.finder.hurry()
     this.#options.finder.scan()
