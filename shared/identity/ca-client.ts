@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,
@@ -9,6 +9,7 @@ import type { Clock } from '../runtime/clock.ts'
 import { AmbitError, describeError } from '../runtime/errors.ts'
 import type { Log } from '../runtime/log.ts'
 import type { CertificateSource } from './certificate-source.ts'
+import { channelSecurity } from './channel-security.ts'
 import type { IssuedCertificate } from './identity-material.ts'
 
 export interface CaClientOptions {
@@ -117,8 +118,12 @@ export class CaClient implements CertificateSource, Disposable {
 
   #open(roots: string): IstioCertificateServiceClient {
     try {
-      const tls = credentials.createSsl(Buffer.from(roots))
-      return new IstioCertificateServiceClient(this.#target, tls, CHANNEL_OPTIONS)
+      const host = this.#target.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
+      const security = channelSecurity(host, roots)
+      return new IstioCertificateServiceClient(this.#target, security.credentials, {
+        ...CHANNEL_OPTIONS,
+        ...security.options,
+      })
     } catch (error) {
       const { rootFile } = this.#options
       throw new AmbitError('CA_ROOT', `the root file ${rootFile} is not usable`, { cause: error })

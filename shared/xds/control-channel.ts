@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import { isIP } from 'node:net'
-import { checkServerIdentity, createSecureContext } from 'node:tls'
-import { Client, credentials, Metadata } from '@grpc/grpc-js'
+import { Client, Metadata } from '@grpc/grpc-js'
+import { type ChannelSecurity, channelSecurity } from '../identity/channel-security.ts'
 import { AmbitError } from '../runtime/errors.ts'
 
 /** Where the control plane is, and how this process shows who it is. */
@@ -22,8 +21,6 @@ export interface ControlChannel {
 }
 
 const LARGEST_MESSAGE_BYTES = 200 * 1024 * 1024
-/** What is asked for by SNI when the server is known by its address only; addresses are not allowed there. */
-const NAME_OF_ADDRESSES = 'istiod.istio-system.svc'
 
 /**
  * One connection to the control plane: TLS 1.3, HTTP/2 keepalive of 30 s and 10 s, messages up to 200 MiB (ztunnel
@@ -33,7 +30,6 @@ const NAME_OF_ADDRESSES = 'istiod.istio-system.svc'
 export async function openControlChannel(endpoint: ControlEndpoint): Promise<ControlChannel> {
   const url = new URL(endpoint.address)
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
-  const byAddress = isIP(host) !== 0
   const metadata = new Metadata()
   const token = (await readSetting(endpoint.tokenFile, 'CONTROL_TOKEN', 'token')).trim()
   if (!/^[\x21-\x7e]+$/.test(token)) {
@@ -42,10 +38,8 @@ export async function openControlChannel(endpoint: ControlEndpoint): Promise<Con
   metadata.set('authorization', `Bearer ${token}`)
   metadata.set('clusterid', endpoint.clusterId)
   const root = await readSetting(endpoint.rootFile, 'CONTROL_ROOT', 'root certificates')
-  const security = credentials.createFromSecureContext(secureContextOf(root, endpoint.rootFile), {
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
-  })
-  const client = new Client(`${url.hostname}:${url.port || '443'}`, security, {
+  const security = securityOf(host, root, endpoint.rootFile)
+  const client = new Client(`${url.hostname}:${url.port || '443'}`, security.credentials, {
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
     'grpc.max_receive_message_length': LARGEST_MESSAGE_BYTES,
@@ -55,14 +49,14 @@ export async function openControlChannel(endpoint: ControlEndpoint): Promise<Con
     'grpc.service_config_disable_resolution': 1,
     // Subchannels of the process-wide pool would remember the backoff of an earlier connection.
     'grpc.use_local_subchannel_pool': 1,
-    ...(byAddress ? { 'grpc.ssl_target_name_override': NAME_OF_ADDRESSES } : {}),
+    ...security.options,
   })
   return { client, metadata }
 }
 
-function secureContextOf(root: string, file: string) {
+function securityOf(host: string, root: string, file: string): ChannelSecurity {
   try {
-    return createSecureContext({ ca: root, minVersion: 'TLSv1.3' })
+    return channelSecurity(host, root)
   } catch (error) {
     throw new AmbitError('CONTROL_ROOT', `${file} holds no root certificates`, { cause: error })
   }
