@@ -46,7 +46,7 @@ export interface ListenOptions {
   readonly port: number
   /**
    * How many connections the kernel keeps until they are accepted; default 511. Node calls `listen` again, so pass
-   * the same to `server.listen({ fd, backlog })`.
+   * the same to `server.listen({ fd }, backlog)`.
    */
   readonly backlog?: number
   readonly mark?: number

@@ -48,7 +48,8 @@ export class Listener implements Disposable {
       const { port, log } = this.#options
       log.error('listener failed', { port, error: describeError(error) })
     })
-    server.listen({ fd: dupFd(this.#fd), backlog: BACKLOG })
+    // As a property of the first argument, node ignores the backlog of a descriptor, and shortens it to 511.
+    server.listen({ fd: dupFd(this.#fd) }, BACKLOG)
     this.#server = server
   }
 
