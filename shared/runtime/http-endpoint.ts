@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { describeError } from './errors.ts'
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { codeOf, describeError } from './errors.ts'
+import { endAddress, formatEndpoint } from './ip-address.ts'
 import type { Component } from './lifecycle.ts'
 import type { Log } from './log.ts'
 
@@ -44,6 +47,7 @@ export class HttpEndpoint implements Component {
       (request, response) => void this.#serve(request, response),
     )
     this.#server.maxConnections = 64
+    this.#server.on('clientError', (error: Error, socket: Duplex) => this.#malformed(error, socket))
   }
 
   /** The port in use, once started. */
@@ -73,25 +77,53 @@ export class HttpEndpoint implements Component {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     request.resume()
     request.on('error', () => undefined)
-    const url = new URL(request.url ?? '/', 'http://endpoint')
-    const answer = await this.#answer(url, request).catch((error: unknown): Answer => {
-      this.#options.log.error('endpoint failed', {
-        path: url.pathname,
-        error: describeError(error),
-      })
+    const { name, log } = this.#options
+    const answer = await this.#answer(request).catch((error: unknown): Answer => {
+      log.error('endpoint failed', { path: request.url, error: describeError(error) })
       return { status: 500, body: `${describeError(error)}\n` }
     })
-    response.writeHead(answer.status ?? 200, {
+    const { status = 200 } = answer
+    if (status >= 400 && status < 500) {
+      const { method, url: path, socket } = request
+      log.warn('request refused', { endpoint: name, peer: peerOf(socket), method, path, status })
+    }
+    response.writeHead(status, {
       'content-type': answer.type ?? 'text/plain; charset=utf-8',
     })
     response.end(request.method === 'HEAD' ? undefined : answer.body)
   }
 
-  async #answer(url: URL, request: IncomingMessage): Promise<Answer> {
+  async #answer(request: IncomingMessage): Promise<Answer> {
+    const url = URL.parse(request.url ?? '/', 'http://endpoint')
+    if (url === null) return { status: 400, body: 'not a path\n' }
     const route = this.#options.routes.get(url.pathname)
     if (route === undefined) return { status: 404, body: '' }
     const method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET')
     if (!route.methods.includes(method)) return { status: 405, body: 'method not allowed\n' }
     return await route.answer(url.searchParams, request)
   }
+
+  /** What is no HTTP at all, too long or too slow. */
+  #malformed(error: Error, socket: Duplex): void {
+    const code = codeOf(error) ?? ''
+    // Whoever hangs up in mid-request has asked for nothing.
+    if (code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy()
+      return
+    }
+    const [status, reason] = REFUSALS.get(code) ?? [400, 'Bad Request']
+    const { name, log } = this.#options
+    const peer = socket instanceof Socket ? peerOf(socket) : undefined
+    log.warn('request refused', { endpoint: name, peer, error: describeError(error), status })
+    socket.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\n\r\n`)
+  }
 }
+
+/** By the code of node's parser; anything else is 400. */
+const REFUSALS = new Map<string, readonly [number, string]>([
+  ['HPE_HEADER_OVERFLOW', [431, 'Request Header Fields Too Large']],
+  ['ERR_HTTP_REQUEST_TIMEOUT', [408, 'Request Timeout']],
+])
+
+const peerOf = (socket: Socket): string =>
+  formatEndpoint(endAddress(socket.remoteAddress), socket.remotePort ?? 0)
