@@ -7,7 +7,7 @@ import type {
 } from '../../shared/proto/generated/discovery.ts'
 import { Report_State } from '../../shared/proto/generated/node.ts'
 import { Address } from '../../shared/proto/generated/workload.ts'
-import { bearer, ControlClient, RawStream } from './support/control-client.ts'
+import { bearer, ControlClient, deadline, RawStream } from './support/control-client.ts'
 import { Scene } from './support/scene.ts'
 import { deny, from } from './support/security-objects.ts'
 
@@ -222,11 +222,11 @@ describe('E11 discovery', () => {
     ['something that is no token', async () => await Promise.resolve('a.b.c')],
   ])('%s opens no stream, neither for discovery nor for enrollment', async (_name, token) => {
     const metadata = bearer(await token())
-    using discovery = new RawStream(client.discovery.deltaAggregatedResources(metadata))
+    using discovery = new RawStream(client.discovery.deltaAggregatedResources(metadata, deadline()))
     discovery.send(request({ resourceNamesSubscribe: ['*'] }))
     expect((await discovery.ended).code).toBe(status.UNAUTHENTICATED)
     expect(await discovery.nextIfAny(0)).toBeUndefined()
-    using enrollment = new RawStream(client.enrollment.enroll(metadata))
+    using enrollment = new RawStream(client.enrollment.enroll(metadata, deadline()))
     enrollment.send(hello('node-1'))
     expect((await enrollment.ended).code).toBe(status.UNAUTHENTICATED)
     expect(await enrollment.nextIfAny(0)).toBeUndefined()
@@ -240,7 +240,7 @@ describe('E11 discovery', () => {
 
   test("an agent with another node's token neither sees that node's pods nor speaks for them", async () => {
     const metadata = bearer(await client.token('node-2'))
-    using pretender = new RawStream(client.enrollment.enroll(metadata))
+    using pretender = new RawStream(client.enrollment.enroll(metadata, deadline()))
     pretender.send(hello('node-1'))
     expect((await pretender.ended).code).toBe(status.PERMISSION_DENIED)
     expect(await pretender.nextIfAny(0)).toBeUndefined()

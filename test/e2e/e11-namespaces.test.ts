@@ -100,9 +100,9 @@ describe('E11 a user namespace of somebody without privileges', () => {
     // Even where pods are looked for, which takes root: its owner tells.
     const name = `${lab.prefix}claimed`
     const path = join('/var/run/netns', name)
-    writeFileSync(path, '')
-    execFileSync('mount', ['--bind', `/proc/${claimant.pid}/ns/net`, path])
     try {
+      writeFileSync(path, '')
+      execFileSync('mount', ['--bind', `/proc/${claimant.pid}/ns/net`, path])
       const line = await mesh
         .ztunnel('node-1')
         .waitForLine(/a namespace of another user namespace is not a pod/)
