@@ -11,7 +11,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: [
-            '{shared,ztunnel,controlplane,cli,demo,scripts}/**/*.test.ts',
+            '{shared,ztunnel,controlplane,cli,demo,bench,scripts}/**/*.test.ts',
             'test/*.test.ts',
           ],
           testTimeout: 10_000,

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander'
 import { codeOf, describeError } from '../shared/runtime/errors.ts'
 import { packageVersion } from '../shared/runtime/version.ts'
+import { benchCommand } from './bench.ts'
 import { controlPlaneCommand } from './controlplane.ts'
 import { demoCommand } from './demo.ts'
 import { tokenCommand } from './token.ts'
@@ -17,6 +18,7 @@ const program = new Command('ambit')
   .addCommand(controlPlaneCommand())
   .addCommand(tokenCommand())
   .addCommand(demoCommand())
+  .addCommand(benchCommand())
 
 for (const command of [program, ...program.commands]) command.exitOverride()
 
