@@ -32,9 +32,14 @@ class Peer {
     this.pairs.push(pair)
     const { maxTunnels } = this
     const handle = (tunnel: IncomingTunnel): void => this.handler(tunnel)
-    this.servers.push(serveHbone(pair.server, handle, { log: silentLog, maxTunnels }))
-    return await connectHbone(pair.client, { log: silentLog, handshakeTimeoutMs: 5_000 })
+    const server = serveHbone(pair.server, handle, { log: silentLog, maxTunnels })
+    this.servers.push(server)
+    const client = await connectHbone(pair.client, { log: silentLog, handshakeTimeoutMs: 5_000 })
+    this.after(server)
+    return client
   }
+  /** Runs after each connection is made. */
+  after = (_server: HboneServerConnection): void => undefined
   attempts = 0
 
   stop(): void {
@@ -189,6 +194,20 @@ describe('a connection that ends', () => {
       for (const server of peer.servers) server.destroy(new Error('broken'))
     }
     await expect(open()).rejects.toBeInstanceOf(HboneError)
+    expect(peer.attempts).toBe(2)
+  })
+
+  test('is retried when the peer drains before it looks at it, also when it is new', async () => {
+    peer.after = (server) => {
+      if (peer.attempts === 1) server.drain()
+    }
+    const { connection } = await open()
+    expect([peer.attempts, connection.usable]).toEqual([2, true])
+  })
+
+  test('is not retried for ever', async () => {
+    peer.after = (server) => server.drain()
+    await expect(open()).rejects.toMatchObject({ code: 'HBONE_REFUSED_STREAM' })
     expect(peer.attempts).toBe(2)
   })
 

@@ -130,7 +130,14 @@ export class TunnelPool<K extends PoolKey> implements Disposable {
         continue
       }
       const open = this.#hasRoom(connection) ? entry : this.#findRoom(key.id)
-      if (open !== undefined) return await this.#openOn(open, request, signal)
+      if (open === undefined) continue
+      try {
+        return await this.#openOn(open, request, signal)
+      } catch (error) {
+        // Drained while the request was on its way: the peer has not even looked at it (RFC 9113, section 8.7).
+        if (signal.aborted || !isRefused(error) || ++useless > 1) throw error
+        this.#retire(open)
+      }
     }
   }
 
@@ -307,12 +314,11 @@ class Attempt<K extends PoolKey> {
 /** Failures that a connection shows whose peer went away, or is about to, without a word. */
 function maybeDead(error: unknown): boolean {
   if (!(error instanceof HboneError)) return false
-  return (
-    error.code === 'HBONE_CLOSED' ||
-    error.code === 'HBONE_REFUSED_STREAM' ||
-    error.code === 'HBONE_RESET'
-  )
+  return error.code === 'HBONE_CLOSED' || error.code === 'HBONE_RESET' || isRefused(error)
 }
+
+const isRefused = (error: unknown): boolean =>
+  error instanceof HboneError && error.code === 'HBONE_REFUSED_STREAM'
 
 function gaveUp(signal: AbortSignal): HboneError {
   return new HboneError('HBONE_TIMEOUT', 'gave up while the HBONE connection was made', {
