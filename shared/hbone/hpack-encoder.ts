@@ -25,10 +25,9 @@ export interface BlockCacheOptions {
   /** Blocks that are kept; the one unused for longest goes first. */
   readonly maxBlocks: number
   /**
-   * Whether strings are Huffman coded when that is shorter: a fifth less on the wire for several times the work at
-   * both ends.
+   * Whether strings are Huffman coded when that is shorter: a fifth less on the wire for several times the work. Default: no.
    */
-  readonly huffman: boolean
+  readonly huffman?: boolean
 }
 
 /**
@@ -40,7 +39,7 @@ export class HeaderBlockCache {
   readonly #huffman: boolean
   readonly #blocks = new Map<string, Uint8Array>()
 
-  constructor({ maxBlocks, huffman }: BlockCacheOptions) {
+  constructor({ maxBlocks, huffman = false }: BlockCacheOptions) {
     this.#maxBlocks = maxBlocks
     this.#huffman = huffman
   }
@@ -118,7 +117,10 @@ export class HpackEncoder {
     return this.#withUpdate(this.#cache.freshBlockOf(fields))
   }
 
-  /** For lists that repeat: a look-up when the list is known. The block must not be changed. */
+  /**
+   * For lists that repeat: a look-up when the list is known. Finding a long list costs about what encoding it does
+   * (without Huffman code), so this is for short ones, such as a bare 200. The block must not be changed.
+   */
   encodeRepeated(fields: readonly HeaderField[]): Uint8Array {
     return this.#withUpdate(this.#cache.blockOf(fields))
   }
