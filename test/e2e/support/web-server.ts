@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Place } from '../../../shared/lab/place.ts'
 
@@ -7,7 +7,11 @@ export interface WebServer {
   requests(): readonly string[]
 }
 
-/** nginx in a pod: answers everything with 200. */
+/** Takes hours to download. */
+export const SLOW = '/slow'
+const SLOW_BYTES = 1_000_000_000
+
+/** nginx in a pod: answers everything with 200, and `SLOW` at 100 KB a second. */
 export async function startWebServer(
   place: Place,
   directory: string,
@@ -15,6 +19,9 @@ export async function startWebServer(
 ): Promise<WebServer> {
   mkdirSync(directory, { recursive: true })
   const file = join(directory, 'nginx.conf')
+  const slow = join(directory, 'slow')
+  writeFileSync(slow, '')
+  truncateSync(slow, SLOW_BYTES)
   const listen = ports.map((port) => `listen ${port}; listen [::]:${port};`).join(' ')
   const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((one) => `${one}_temp_path ${directory}/${one};`)
@@ -28,7 +35,11 @@ http {
   ${folders}
   log_format seen '$remote_addr $server_port $request_uri';
   access_log ${directory}/requests seen;
-  server { ${listen} location / { return 200 "welcome\\n"; } }
+  server {
+    ${listen}
+    location / { return 200 "welcome\\n"; }
+    location ${SLOW} { alias ${slow}; limit_rate 100k; }
+  }
 }
 `,
   )
