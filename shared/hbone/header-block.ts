@@ -1,5 +1,5 @@
-/** Kept between header blocks; anything larger is given back as soon as the block is done. */
-const KEPT_BYTES = 4_096
+/** Enough for most blocks. Given back after each, as blocks are rarely cut and connections mostly idle. */
+const FIRST_BYTES = 1_024
 
 /**
  * A header block that did not arrive in one piece. Grows as bytes come, not as a frame head promises, so that a
@@ -33,14 +33,14 @@ export class HeaderBlock {
 
   clear(): void {
     this.#length = 0
-    if (this.#bytes !== undefined && this.#bytes.length > KEPT_BYTES) this.#bytes = undefined
+    this.#bytes = undefined
   }
 
   #room(more: number): Uint8Array {
     const need = this.#length + more
     const old = this.#bytes
     if (old !== undefined && old.length >= need) return old
-    const grown = new Uint8Array(Math.max(KEPT_BYTES, need, 2 * (old?.length ?? 0)))
+    const grown = new Uint8Array(Math.max(FIRST_BYTES, need, 2 * (old?.length ?? 0)))
     if (old !== undefined) grown.set(old.subarray(0, this.#length))
     this.#bytes = grown
     return grown

@@ -216,6 +216,8 @@ const malformed: readonly [string, string, string][] = [
   ['6.2 (h2spec http2/4.3/1): a literal without its strings', '40', 'missing'],
   ['6.2: a literal without its value', '4001 61', 'missing'],
   ['5.2: a name longer than the block', '0005 6162', 'cut off'],
+  ['5.2: a padding of exactly 8 bits', '0001 61 82 f8ff', 'Huffman'],
+  ['5.2: a value one octet longer than the block', '0001 61 03 6162', 'cut off'],
   ['5.2: a value longer than the block', '0001 61 7f80 0162', 'cut off'],
 ]
 
@@ -268,6 +270,25 @@ describe('size of the dynamic table', () => {
     decoder.setAllowedTableSize(8_192)
     expect(linesOf(decode(decoder, '82'))).toEqual([':method: GET'])
     expect(linesOf(decode(decoder, '3fe13f 82'))).toEqual([':method: GET'])
+  })
+
+  test('4.3: entries that fill the table exactly all stay', () => {
+    const decoder = new HpackDecoder(ROOMY)
+    expect(linesOf(decode(decoder, `3f25 ${ADD_A.repeat(2)}`))).toHaveLength(2)
+    expect(decoder.tableSize).toBe(68)
+    expect(linesOf(decode(decoder, 'bebf'))).toEqual(['a: b', 'a: b'])
+  })
+
+  test('2.3.3: the index after the oldest entry is in no table, however many entries there are', () => {
+    const decoder = new HpackDecoder(ROOMY)
+    for (let entries = 1; entries <= 20; entries++) {
+      decode(decoder, ADD_A)
+      const octet = (index: number): string => (0x80 | (61 + index)).toString(16)
+      expect(linesOf(decode(decoder, octet(entries)))).toEqual(['a: b'])
+      const copy = new HpackDecoder(ROOMY)
+      decode(copy, ADD_A.repeat(entries))
+      expect(decode(copy, octet(entries + 1)).kind).toBe('malformed')
+    }
   })
 
   test('entries stay in order while the table grows, wraps and evicts', () => {
