@@ -1,11 +1,12 @@
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, type SecureVersion } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { FakeClock } from '../shared/runtime/clock.ts'
-import { silentLog } from '../shared/runtime/log.ts'
+import { createLog } from '../shared/runtime/log.ts'
 import { Authority } from './ca/authority.ts'
 import { GrpcEndpoint } from './grpc-endpoint.ts'
 
@@ -16,6 +17,7 @@ describe('the gRPC port', () => {
   let endpoint: GrpcEndpoint
   let roots: string
   let issued = 0
+  const lines: string[] = []
   const clock = new FakeClock(Date.now())
 
   beforeEach(async () => {
@@ -36,7 +38,7 @@ describe('the gRPC port', () => {
       serve: () => undefined,
       endStreams: () => undefined,
       clock,
-      log: silentLog,
+      log: createLog({ level: 'info', format: 'json', write: (line) => void lines.push(line) }),
     })
     await endpoint.start()
   })
@@ -82,5 +84,34 @@ describe('the gRPC port', () => {
     clock.advance(46 * DAY_MS)
     expect(issued).toBe(2)
     await expect(seen('TLSv1.2')).rejects.toThrow(/protocol version|disconnected|alert/i)
+  })
+
+  test('names who speaks no TLS, and what it was instead', async () => {
+    const socket = connectTcp(endpoint.port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    const peer = `127.0.0.1:${socket.localPort}`
+    const closed = once(socket, 'close')
+    socket.resume().write('GET / HTTP/1.1\r\n\r\n')
+    await closed
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toContainEqual(
+      expect.objectContaining({
+        level: 'warn',
+        peer,
+        error: expect.stringContaining('plain HTTP'),
+      }),
+    )
+  })
+
+  test('ends without waiting for a handshake that is not going on', async () => {
+    const socket = connectTcp(endpoint.port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    await once(socket, 'connect')
+    const closed = once(socket, 'close')
+    socket.resume().write(Buffer.from([0x16, 3, 1]))
+    await seen()
+    const gone = endpoint[Symbol.asyncDispose]()
+    clock.advance(1_000)
+    await Promise.all([gone, closed])
   })
 })

@@ -1,6 +1,11 @@
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { createServer, type TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
+import { describeHandshakeFailure } from '../shared/identity/peer.ts'
 import type { Clock, Timer } from '../shared/runtime/clock.ts'
 import { AmbitError, describeError } from '../shared/runtime/errors.ts'
+import { endAddress, formatEndpoint } from '../shared/runtime/ip-address.ts'
 import type { Component } from '../shared/runtime/lifecycle.ts'
 import type { Log } from '../shared/runtime/log.ts'
 import type { HostPort } from '../shared/runtime/settings.ts'
@@ -20,15 +25,20 @@ export interface GrpcEndpointOptions {
 
 const LARGEST_REQUEST_BYTES = 64 * 1024 * 1024
 const MOST_STREAMS_OF_CONNECTION = 1_000
+const HANDSHAKE_MS = 10_000
 /** After a failed renewal. */
 const RETRY_MS = 60_000
 
-/** The port of xDS, certificates and enrollment: gRPC over TLS 1.3, under a certificate that is renewed at half life. */
+/**
+ * The port of xDS, certificates and enrollment: gRPC over TLS 1.3, under a certificate that is renewed at half life.
+ * TLS is ended here, not in grpc-js, which keeps failed handshakes to itself.
+ */
 export class GrpcEndpoint implements Component {
   readonly name = 'grpc'
   readonly #options: GrpcEndpointOptions
   readonly #server: Server
-  #credentials: RotatingCredentials | undefined
+  #tls: TlsServer | undefined
+  readonly #sockets = new Set<Socket>()
   #renewal: Timer | undefined
   #port: number
 
@@ -53,9 +63,26 @@ export class GrpcEndpoint implements Component {
   async start(): Promise<void> {
     const { listen, issue, clock } = this.#options
     const certificate = issue()
-    this.#credentials = new RotatingCredentials(certificate)
-    const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host
-    this.#port = await bind(this.#server, `${host}:${listen.port}`, this.#credentials)
+    const tls = createServer({
+      ...tlsOptionsOf(certificate),
+      handshakeTimeout: HANDSHAKE_MS,
+      noDelay: true,
+    })
+    this.#tls = tls
+    tls.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+    })
+    const grpc = this.#server.createConnectionInjector(ServerCredentials.createInsecure())
+    tls.on('secureConnection', (socket) => {
+      socket.on('error', () => undefined)
+      grpc.injectConnection(socket)
+    })
+    tls.on('tlsClientError', (error, socket) => this.#refused(error, socket))
+    this.#port = await listening(tls, listen)
+    tls.on('error', (error) =>
+      this.#options.log.error('listener failed', { error: describeError(error) }),
+    )
     this.#renewAfter((certificate.notAfterMs - clock.wallMs()) / 2)
   }
 
@@ -65,6 +92,7 @@ export class GrpcEndpoint implements Component {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#renewal?.cancel()
+    this.#tls?.close()
     this.#options.endStreams()
     await new Promise<void>((resolve) => {
       const force = this.#options.clock.after(200, () => this.#server.forceShutdown())
@@ -72,6 +100,15 @@ export class GrpcEndpoint implements Component {
         force.cancel()
         resolve()
       })
+    })
+    // Handshakes that were not done.
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  #refused(error: Error, socket: TLSSocket): void {
+    this.#options.log.warn('connection failed', {
+      peer: formatEndpoint(endAddress(socket.remoteAddress), socket.remotePort ?? 0),
+      error: `tls error: ${describeHandshakeFailure(error, socket)}`,
     })
   }
 
@@ -83,7 +120,7 @@ export class GrpcEndpoint implements Component {
     const { issue, clock, log } = this.#options
     try {
       const certificate = issue()
-      this.#credentials?.replace(certificate)
+      this.#tls?.setSecureContext(tlsOptionsOf(certificate))
       log.info('server certificate renewed')
       this.#renewAfter((certificate.notAfterMs - clock.wallMs()) / 2)
     } catch (error) {
@@ -93,33 +130,27 @@ export class GrpcEndpoint implements Component {
   }
 }
 
-/** grpc-js passes new options on to its open listeners; each time it needs all of them. */
-class RotatingCredentials extends ServerCredentials {
-  constructor(certificate: ServerCertificate) {
-    super({}, tlsOptionsOf(certificate))
-  }
-
-  replace(certificate: ServerCertificate): void {
-    this.updateSecureContextOptions(tlsOptionsOf(certificate))
-  }
-
-  override _equals(other: ServerCredentials): boolean {
-    return other === this
-  }
-}
-
+/** All of them each time: `setSecureContext` resets what is left out. */
 const tlsOptionsOf = ({ keyPem, chainPem }: ServerCertificate) =>
-  ({ key: keyPem, cert: chainPem, minVersion: 'TLSv1.3' }) as const
+  ({
+    key: keyPem,
+    cert: chainPem,
+    minVersion: 'TLSv1.3',
+    ALPNProtocols: ['h2'],
+  }) satisfies TlsOptions
 
-async function bind(
-  server: Server,
-  address: string,
-  credentials: ServerCredentials,
-): Promise<number> {
-  return await new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, port) => {
-      if (error === null) resolve(port)
-      else reject(new AmbitError('GRPC_LISTEN', `cannot listen on ${address}`, { cause: error }))
+/** The port. */
+async function listening(server: TlsServer, { host, port }: HostPort): Promise<number> {
+  try {
+    const started = once(server, 'listening')
+    server.listen({ host, port })
+    await started
+  } catch (error) {
+    const address = formatEndpoint(host, port)
+    throw new AmbitError('GRPC_LISTEN', `cannot listen on ${address}: ${describeError(error)}`, {
+      cause: error,
     })
-  })
+  }
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : port
 }
