@@ -86,32 +86,35 @@ describe('the gRPC port', () => {
     await expect(seen('TLSv1.2')).rejects.toThrow(/protocol version|disconnected|alert/i)
   })
 
-  test('names who speaks no TLS, and what it was instead', async () => {
+  /** Connects, says something, and reads to the end. */
+  const say = async (bytes: Buffer) => {
     const socket = connectTcp(endpoint.port, '127.0.0.1')
     socket.on('error', () => undefined)
     await once(socket, 'connect')
-    const peer = `127.0.0.1:${socket.localPort}`
-    const closed = once(socket, 'close')
-    socket.resume().write('GET / HTTP/1.1\r\n\r\n')
+    socket.resume().write(bytes)
+    return { self: `127.0.0.1:${socket.localPort}`, closed: once(socket, 'close') }
+  }
+  const PLAIN_HTTP = Buffer.from('GET / HTTP/1.1\r\n\r\n')
+
+  test('names who speaks no TLS, and what it was instead', async () => {
+    const { self, closed } = await say(PLAIN_HTTP)
     await closed
     expect(lines.map((line) => JSON.parse(line) as unknown)).toContainEqual(
       expect.objectContaining({
         level: 'warn',
-        peer,
+        peer: self,
         error: expect.stringContaining('plain HTTP'),
       }),
     )
   })
 
   test('ends without waiting for a handshake that is not going on', async () => {
-    const socket = connectTcp(endpoint.port, '127.0.0.1')
-    socket.on('error', () => undefined)
-    await once(socket, 'connect')
-    const closed = once(socket, 'close')
-    socket.resume().write(Buffer.from([0x16, 3, 1]))
-    await seen()
+    const halfway = await say(Buffer.from([0x16, 3, 1]))
+    // Connections are taken in their order, so the first is known by now.
+    const later = await say(PLAIN_HTTP)
+    await later.closed
     const gone = endpoint[Symbol.asyncDispose]()
     clock.advance(1_000)
-    await Promise.all([gone, closed])
+    await Promise.all([gone, halfway.closed])
   })
 })
