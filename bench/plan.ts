@@ -6,7 +6,7 @@ import type { Workload } from './workload/workload.ts'
 /** As the command line gives them. */
 export interface BenchFlags {
   readonly quick?: boolean
-  /** Beginnings of names of topologies and workloads, separated by commas. */
+  /** Names of topologies and workloads, or the words that they begin with, separated by commas. */
   readonly only?: string
   readonly duration?: string
   /** Counts for the keep-alive HTTP load, separated by commas. */
@@ -79,8 +79,8 @@ function select(only: string | undefined, all: Pick<Plan, 'topologies' | 'worklo
   const topologies = new Set<Topology>()
   const workloads = new Set<Workload>()
   for (const part of only.split(',').map((text) => text.trim())) {
-    const named = all.topologies.filter(({ name }) => begins(name, part))
-    const loads = all.workloads.filter(({ name }) => begins(name, part))
+    const named = called(part, all.topologies)
+    const loads = called(part, all.workloads)
     if (part === '' || named.length + loads.length === 0) {
       const names = [...all.topologies, ...all.workloads].map(({ name }) => name).join(', ')
       throw new AmbitError(
@@ -101,8 +101,14 @@ function select(only: string | undefined, all: Pick<Plan, 'topologies' | 'worklo
   }
 }
 
-/** Whole words only: `http-1` does not mean `http-10`. */
-const begins = (name: string, part: string): boolean => name === part || name.startsWith(`${part}-`)
+/** The one of exactly this name, or else all whose names begin with it; `http-1` does not mean `http-10`. */
+function called<T extends { readonly name: string }>(
+  part: string,
+  all: readonly T[],
+): readonly T[] {
+  const exact = all.filter(({ name }) => name === part)
+  return exact.length > 0 ? exact : all.filter(({ name }) => name.startsWith(`${part}-`))
+}
 
 function baselineOf({ baseline }: BenchFlags, topologies: readonly Topology[]): string {
   const families = new Set(topologies.map((one) => one.family))

@@ -71,8 +71,9 @@ export async function hopMoves(
   hops: readonly Hop[],
   before: readonly HopCount[],
   leastBytes: number,
+  withinMs = COUNTED_MS,
 ): Promise<readonly HopMove[]> {
-  const until = performance.now() + COUNTED_MS
+  const until = performance.now() + withinMs
   for (;;) {
     const moves = movesBetween(hops, before, await readHops(hops))
     const idle = moves.find((one) => one.connections < 1 || (one.bytes ?? leastBytes) < leastBytes)

@@ -192,7 +192,7 @@ function summaryOf({ runs }: RawCell, value: Spread, best: ReadonlyMap<string, n
     p99Ms: latency('p99'),
     p999Ms: latency('p999'),
     cpuSecondsPer1000Requests: spreadOf(runs.map((run) => per(cpu(run), run.requests, 1_000))),
-    cpuSecondsPerGb: spreadOf(runs.map((run) => per(cpu(run), run.bytes, 1e9))),
+    cpuSecondsPerGb: spreadOf(runs.map((run) => per(cpu(run), bulkBytes(run), 1e9))),
     proxies: (runs[0]?.proxies ?? []).flatMap(({ name }) => proxySummary(name, runs)),
   }
 }
@@ -209,13 +209,13 @@ function proxySummary(name: string, runs: readonly Run[]): readonly ProxySummary
   if (contextSwitchesPerSecond === undefined || rssBytes === undefined || pssBytes === undefined) {
     return []
   }
-  const cpu = (count: 'requests' | 'bytes', unit: number): Spread | undefined =>
-    spreadOf(own.map(({ run, proxy }) => per(proxy.cpuSeconds, run[count], unit)))
+  const cpu = (unit: number, countOf: (run: Run) => number | undefined): Spread | undefined =>
+    spreadOf(own.map(({ run, proxy }) => per(proxy.cpuSeconds, countOf(run), unit)))
   return [
     {
       name,
-      cpuSecondsPer1000Requests: cpu('requests', 1_000),
-      cpuSecondsPerGb: cpu('bytes', 1e9),
+      cpuSecondsPer1000Requests: cpu(1_000, (run) => run.requests),
+      cpuSecondsPerGb: cpu(1e9, bulkBytes),
       contextSwitchesPerSecond,
       rssBytes,
       pssBytes,
@@ -226,3 +226,9 @@ function proxySummary(name: string, runs: readonly Run[]): readonly ProxySummary
 /** `amount` for each `unit` of `count`. */
 const per = (amount: number, count: number | undefined, unit: number): number | undefined =>
   ratioOf(amount, count === undefined ? undefined : count / unit)
+
+/** Where requests are small, they cost, and not their bytes. */
+const BULK_REQUEST_BYTES = 4_096
+
+const bulkBytes = ({ bytes, requests = 1 }: Run): number | undefined =>
+  bytes !== undefined && bytes / requests >= BULK_REQUEST_BYTES ? bytes : undefined

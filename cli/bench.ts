@@ -8,7 +8,7 @@ export function benchCommand(): Command {
     .option('--quick', 'fewer and shorter runs, under three minutes')
     .option(
       '--only <names>',
-      'topologies and workloads by the beginnings of their names, with commas',
+      'topologies and workloads by name, or by the words that names begin with; with commas',
     )
     .option('--duration <time>', 'of one run, like 3s')
     .option('--connections <counts>', 'of the keep-alive HTTP load, like 1,64')

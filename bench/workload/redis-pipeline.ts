@@ -21,7 +21,10 @@ export const redisPipeline: Workload = {
   run: async (context) => {
     const trial = await run(context, TRIAL_REQUESTS)
     const wanted = Math.round((trial.value * context.durationMs) / 1_000)
-    return await run(context, Math.min(Math.max(wanted, TRIAL_REQUESTS), MOST_REQUESTS))
+    const load = await run(context, Math.min(Math.max(wanted, TRIAL_REQUESTS), MOST_REQUESTS))
+    // The proxies are watched from the trial on.
+    const requests = (trial.requests ?? 0) + (load.requests ?? 0)
+    return { ...load, requests, seconds: trial.seconds + load.seconds }
   },
 }
 
