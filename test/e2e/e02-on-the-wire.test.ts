@@ -99,7 +99,7 @@ const ends = (packet: Packet | undefined): string =>
 async function echo(from: Place, host: string, payload: Buffer): Promise<void> {
   const answer = await from.exec(
     'bash',
-    ['-ec', `curl -sS -g --fail --data-binary @- http://${host}:8080/echo | base64 -w 0`],
+    ['--norc', '-ec', `curl -sS -g --fail --data-binary @- http://${host}:8080/echo | base64 -w 0`],
     { input: payload },
   )
   expect(answer).toMatchObject({ code: 0, stderr: '' })

@@ -48,11 +48,18 @@ export async function startRedis(place: Place): Promise<LabProcess> {
   return running
 }
 
-/** What a shell script prints; fails the test unless it ends with 0. */
+/**
+ * What a shell script prints; fails the test unless it ends with 0. Without `--norc`, a bash whose input is a socket,
+ * as Node's pipes are, takes itself for a remote login.
+ */
 export async function sh(place: Place, script: string, timeoutMs = 30_000): Promise<string> {
-  const { code, stdout, stderr } = await place.exec('bash', ['-ec', `set -o pipefail\n${script}`], {
-    timeoutMs,
-  })
+  const { code, stdout, stderr } = await place.exec(
+    'bash',
+    ['--norc', '-ec', `set -o pipefail\n${script}`],
+    {
+      timeoutMs,
+    },
+  )
   expect({ code, stderr }, script).toEqual({ code: 0, stderr: '' })
   return stdout
 }
