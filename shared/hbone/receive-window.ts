@@ -30,7 +30,7 @@ export class WindowShares {
 /**
  * How much the peer may send on one stream: what it may still send and what waits here for its reader never exceed
  * `target` (after a target has shrunk: its former value, until the bytes are read). The target follows the measured
- * bandwidth-delay product: if during one round trip more than two thirds of the window arrived, the window was the
+ * bandwidth-delay product: if during one round trip more than half of the window arrived, the window was (nearly) the
  * limit, and doubles. A stream whose reader falls behind goes back to the start.
  */
 export class ReceiveWindow {
@@ -51,7 +51,7 @@ export class ReceiveWindow {
     this.#target = start
     this.#credit = start
     this.#max = max
-    this.#probeDistance = start / 2
+    this.#probeDistance = start / 4
   }
 
   get target(): number {
@@ -80,20 +80,20 @@ export class ReceiveWindow {
   endProbe(): void {
     const arrived = this.#probed
     this.#probed = -1
-    if (arrived * 3 < this.#target * 2) {
+    if (arrived * 2 < this.#target) {
       this.#probeDistance = Math.min(this.#probeDistance * 2, MAX_PROBE_DISTANCE)
       return
     }
     const room = Math.min(this.#max - this.#target, this.#shares.left)
     this.#target += Math.min(room, this.#target)
-    this.#probeDistance = this.#target / 2
+    this.#probeDistance = this.#target / 4
   }
 
   /** With so many bytes still unread, the increment for a WINDOW_UPDATE; 0 when it is not worth a frame yet. */
   update(unread: number): number {
     if (unread > this.#start && this.#target > this.#start) {
       this.#target = this.#start
-      this.#probeDistance = this.#start / 2
+      this.#probeDistance = this.#start / 4
     }
     const increment = this.#target - unread - this.#credit
     const worthwhile = increment * 4 >= this.#target
