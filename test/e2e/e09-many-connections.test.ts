@@ -92,8 +92,14 @@ describe('E9', () => {
     }
     const [first, , third] = after
     for (const node of NODES) {
-      const figures = JSON.stringify({ node, baseline: baseline[node], after: after.map((one) => one[node]) })
-      expect(third?.[node].rssBytes, figures).toBeLessThanOrEqual((first?.[node].rssBytes ?? 0) * 1.1)
+      const figures = JSON.stringify({
+        node,
+        baseline: baseline[node],
+        after: after.map((one) => one[node]),
+      })
+      expect(third?.[node].rssBytes, figures).toBeLessThanOrEqual(
+        (first?.[node].rssBytes ?? 0) * 1.1,
+      )
       expect(third?.[node].heapBytes, figures).toBeLessThanOrEqual(baseline[node].heapBytes * 1.2)
     }
     expect(descriptors()).toEqual(before)
