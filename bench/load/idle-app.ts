@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
  *
  *   idle-app --host ADDRESS --port PORT --connections N --hold MS
  *
- * Prints `open N failed M` when all are open, and `alive N` when every one has carried another byte after that time.
+ * Prints `open N failed M REASON` when all are open, or as many as can be, and `alive N` when every one has carried another byte after that time.
  */
 const { values } = parseArgs({
   options: {
@@ -21,18 +21,25 @@ const { values } = parseArgs({
 /** At once while opening and while asking again. */
 const AT_ONCE = 64
 const ANSWER_MS = 5_000
+/** Opening ends then: what has failed so often will go on to fail, slowly. */
+const MOST_FAILURES = 100
+/** And then: fewer connections are open than were wanted, which the one who asked can see. */
+const LONGEST_OPENING_MS = 45_000
 
 const open: Socket[] = []
 let failed = 0
+let lastFailure = ''
 
 async function openOne(): Promise<void> {
+  if (failed >= MOST_FAILURES || performance.now() > LONGEST_OPENING_MS) return
   const socket = connect({ host: values.host, port: Number(values.port), noDelay: true })
   socket.on('error', () => undefined)
   try {
     await answer(socket, 'echo\nx')
     open.push(socket)
-  } catch {
+  } catch (error) {
     failed++
+    lastFailure = error instanceof Error ? error.message : 'unknown'
     socket.destroy()
   }
 }
@@ -60,7 +67,7 @@ async function inTurns(count: number, work: (index: number) => Promise<void>): P
 }
 
 await inTurns(Number(values.connections), openOne)
-process.stdout.write(`open ${open.length} failed ${failed}\n`)
+process.stdout.write(`open ${open.length} failed ${failed} ${lastFailure}\n`)
 await sleep(Number(values.hold))
 let alive = 0
 await inTurns(open.length, async (index) => {

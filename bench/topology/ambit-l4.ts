@@ -14,7 +14,7 @@ export const ambitOneNode: Topology = {
   encrypted: true,
   inQuick: true,
   scope: 'all-workloads',
-  descriptorsPerConnection: 2,
+  descriptorsPerConnection: 4,
   bothEndsInOneProcess: true,
   start: (site) => startBetween(site, 'near', 0),
 }
@@ -27,7 +27,8 @@ export const ambitTwoNodes: Topology = {
   encrypted: true,
   inQuick: true,
   scope: 'all-workloads',
-  descriptorsPerConnection: 1,
+  // A ztunnel sets two aside: whether a connection needs one of its own to go on is known only later.
+  descriptorsPerConnection: 2,
   bothEndsInOneProcess: false,
   start: (site) => startBetween(site, 'far', 1),
 }

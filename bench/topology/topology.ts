@@ -14,8 +14,8 @@ export interface Topology {
   readonly inQuick: boolean
   /** `new-connections`: differs from a sibling in handshakes only, so other workloads would measure the same again. */
   readonly scope: 'all-workloads' | 'new-connections'
-  /** The most that a connection takes in any one process. */
-  readonly descriptorsPerConnection: 1 | 2
+  /** The most that any one process holds, or sets aside, for a connection. */
+  readonly descriptorsPerConnection: 1 | 2 | 4
   readonly bothEndsInOneProcess: boolean
   start(site: Site): Promise<RunningTopology>
 }
