@@ -17,6 +17,8 @@ const WORTHWHILE_BYTES = 512
 /** A peer that makes us say more than this before it reads any of it is no peer to talk to. */
 const OVERFLOW_BYTES = 1024 * 1024
 
+const NOBODY: readonly Sender[] = []
+
 /** The sending half of a stream, as the outbox needs it. */
 export interface Sender {
   readonly id: number
@@ -280,13 +282,14 @@ export class Outbox {
   #seal(): Batch | undefined {
     const slab = this.#slab
     if (slab === undefined) return undefined
-    const batch = { bytes: slab.subarray(0, this.#used), slab, ends: this.#ends }
+    const ends = this.#ends.length === 0 ? NOBODY : this.#ends
+    const batch = { bytes: slab.subarray(0, this.#used), slab, ends }
     this.#expected = this.#used
     this.#slab = undefined
     this.#used = 0
     this.#serial++
     this.#open = undefined
-    if (this.#ends.length > 0) this.#ends = []
+    if (ends !== NOBODY) this.#ends = []
     return batch
   }
 }

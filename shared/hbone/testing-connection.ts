@@ -101,6 +101,7 @@ export class Collector implements ChannelSink {
   }
 
   ended(): void {
+    this.#once(this.isEnded)
     this.isEnded = true
   }
 
@@ -109,11 +110,17 @@ export class Collector implements ChannelSink {
   }
 
   finished(): void {
+    this.#once(this.isFinished)
     this.isFinished = true
   }
 
   failed(error: Error): void {
+    this.#once(this.isEnded && this.isFinished)
     this.error = error
+  }
+
+  #once(told: boolean): void {
+    if (told || this.error !== undefined) throw new Error('told twice')
   }
 }
 
