@@ -48,7 +48,7 @@ export class Binding implements Pingable {
   #finishing = false
   #lost = false
   #error: Error | undefined
-  #pong: ((error: Error | null) => void) | undefined
+  #pong: (() => void) | undefined
   #linger: Timer | undefined
   #setup: Timer | undefined
   #slowHeaders: Timer | undefined
@@ -90,8 +90,8 @@ export class Binding implements Pingable {
     return this.#lost || this.#finishing || this.#tls.destroyed
   }
 
-  ping(callback: (error: Error | null) => void): void {
-    this.#pong = callback
+  ping(onAnswer: () => void): void {
+    this.#pong = onAnswer
     this.connection.askAlive()
   }
 
@@ -125,7 +125,7 @@ export class Binding implements Pingable {
       pong: () => {
         const pong = this.#pong
         this.#pong = undefined
-        pong?.(null)
+        pong?.()
       },
       goaway: (code) => events.goaway(code),
       gone: (stream) => events.gone(stream),

@@ -69,7 +69,7 @@ describe('connectHbone', () => {
       settings.set(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))
     }
     expect(settings.get(constants.NGHTTP2_SETTINGS_ENABLE_PUSH)).toBe(0)
-    expect(settings.get(constants.NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE)).toBe(4_194_304)
+    expect(settings.get(constants.NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE)).toBe(262_144)
     expect(settings.get(constants.NGHTTP2_SETTINGS_MAX_FRAME_SIZE)).toBe(1_048_576)
     expect(settings.get(constants.NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE)).toBe(16_384)
   })

@@ -9,8 +9,8 @@ import { connect, createServer as createTlsServer } from 'node:tls'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { silentLog } from '../runtime/log.ts'
-import { connectHbone } from './lean-client.ts'
-import { serveHbone } from './lean-server.ts'
+import { connectHbone } from './client.ts'
+import { serveHbone } from './server.ts'
 import { testCertificate } from './testing-tls.ts'
 
 // nghttp2's own programs as peers, where they are installed. node:http2 is a peer in tunnel-stream.test.ts.

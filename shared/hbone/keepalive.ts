@@ -8,23 +8,23 @@ export const PING_TIMEOUT_MS = 20_000
 /** What can be asked for a sign of life. */
 export interface Pingable {
   readonly destroyed: boolean
-  ping(callback: (error: Error | null) => void): unknown
+  /** `onAnswer` is called once, unless the connection ends before. */
+  ping(onAnswer: () => void): void
 }
 
 /**
  * Asks the peer for a sign of life, whether or not there is traffic, and calls `onDead` once if none comes.
- * At most one PING and one timer exist at a time. A session that drains asks no more: node:http2 cancels each PING
- * after GOAWAY, and the tunnels that are still open must not end for that. Their peer's death is TCP's to notice.
+ * At most one PING and one timer exist at a time.
  */
 export class Keepalive {
-  readonly #session: Pingable
+  readonly #connection: Pingable
   readonly #clock: Clock
   readonly #onDead: () => void
   #timer: Timer
   #stopped = false
 
-  constructor(session: Pingable, clock: Clock, onDead: () => void) {
-    this.#session = session
+  constructor(connection: Pingable, clock: Clock, onDead: () => void) {
+    this.#connection = connection
     this.#clock = clock
     this.#onDead = onDead
     this.#timer = clock.after(PING_INTERVAL_MS, this.#ping)
@@ -36,12 +36,12 @@ export class Keepalive {
   }
 
   #ping = (): void => {
-    if (this.#stopped || this.#session.destroyed) return
+    if (this.#stopped || this.#connection.destroyed) return
     this.#timer = this.#clock.after(PING_TIMEOUT_MS, this.#dead)
-    this.#session.ping((error) => {
+    this.#connection.ping(() => {
       if (this.#stopped) return
       this.#timer.cancel()
-      if (error === null) this.#timer = this.#clock.after(PING_INTERVAL_MS, this.#ping)
+      this.#timer = this.#clock.after(PING_INTERVAL_MS, this.#ping)
     })
   }
 

@@ -92,7 +92,7 @@ describe('serveHbone', () => {
       settings.set(payload.readUInt16BE(at), payload.readUInt32BE(at + 2))
     }
     expect(settings.get(constants.NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)).toBe(200)
-    expect(settings.get(constants.NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE)).toBe(4_194_304)
+    expect(settings.get(constants.NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE)).toBe(262_144)
     expect(settings.get(constants.NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE)).toBe(65_536)
   })
 

@@ -1,29 +1,17 @@
-import {
-  constants,
-  type IncomingHttpHeaders,
-  performServerHandshake,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from 'node:http2'
 import type { TLSSocket } from 'node:tls'
-import type { Clock, Timer } from '../runtime/clock.ts'
-import { systemClock } from '../runtime/clock.ts'
-import { codeOf, describeError } from '../runtime/errors.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
+import { describeError } from '../runtime/errors.ts'
 import type { Log } from '../runtime/log.ts'
+import { Binding } from './binding.ts'
+import type { Connection } from './connection.ts'
 import { HboneError } from './errors.ts'
-import { Keepalive } from './keepalive.ts'
-import { plainHeaders } from './plain-headers.ts'
-import {
-  DEFAULT_HBONE_SETTINGS,
-  type HboneSettings,
-  http2Settings,
-  LINGER_MS,
-  SERVER_HEADER_LIST_BYTES,
-  SERVER_MAX_TUNNELS,
-  SESSION_MEMORY_MB,
-} from './settings.ts'
+import { ErrorCode } from './frame.ts'
+import { type MemoryAccount, threadMemory } from './memory-account.ts'
+import type { RequestHead } from './message.ts'
+import { type HboneSettings, serverLimits } from './settings.ts'
+import type { Stream } from './stream.ts'
+import { fieldsOf, StreamTunnel } from './stream-tunnel.ts'
 import type { ConnectRequest, HboneServerConnection, IncomingTunnel, Tunnel } from './tunnel.ts'
-import { cutAll, TunnelStream } from './tunnel-stream.ts'
 
 export interface HboneServerOptions {
   readonly log: Log
@@ -31,15 +19,9 @@ export interface HboneServerOptions {
   readonly settings?: Partial<HboneSettings>
   /** How many tunnels the peer may have open here at once; default 200. */
   readonly maxTunnels?: number
+  /** Where the bytes that wait here are counted: the owner's account; by default the thread's. */
+  readonly memory?: MemoryAccount
 }
-
-/**
- * How many tunnels a peer may reset at once, and per second after that, before the connection is ended (the answer
- * to "rapid reset"). Far above node's defaults of 1000 and 33: a peer is a whole node, and its applications may
- * well reset connections as a habit.
- */
-const RESET_BURST = 10_000
-const RESETS_PER_SECOND = 1_000
 
 /**
  * Serves HBONE over a TLS connection whose handshake is done. Owns `tls` from the call on. `handler` is called once
@@ -57,90 +39,59 @@ export function serveHbone(
 
 class ServerConnection implements HboneServerConnection {
   readonly tls: TLSSocket
-  readonly closed: Promise<void>
-  readonly #session: ServerHttp2Session
+  readonly #binding: Binding
   readonly #handler: (tunnel: IncomingTunnel) => void
   readonly #log: Log
-  readonly #clock: Clock
-  readonly #keepalive: Keepalive
-  #linger: Timer | undefined
-  readonly #open = new Set<TunnelStream>()
-  #destroyed = false
+  #going = false
 
   constructor(
     tls: TLSSocket,
     handler: (tunnel: IncomingTunnel) => void,
     options: HboneServerOptions,
   ) {
-    const settings = { ...DEFAULT_HBONE_SETTINGS, ...options.settings }
-    const peer = `${tls.remoteAddress ?? 'unknown'}:${tls.remotePort ?? 0}`
     this.tls = tls
     this.#handler = handler
     this.#log = options.log
-    this.#clock = options.clock ?? systemClock
-    const session = performServerHandshake(tls, {
-      maxSessionMemory: SESSION_MEMORY_MB,
-      streamResetBurst: RESET_BURST,
-      streamResetRate: RESETS_PER_SECOND,
-      settings: {
-        ...http2Settings(settings, SERVER_HEADER_LIST_BYTES),
-        maxConcurrentStreams: options.maxTunnels ?? SERVER_MAX_TUNNELS,
+    this.#binding = new Binding(tls, {
+      role: 'server',
+      limits: serverLimits(options.settings, options.maxTunnels),
+      memory: options.memory ?? threadMemory,
+      clock: options.clock ?? systemClock,
+      log: options.log,
+      events: {
+        ready: () => undefined,
+        request: (stream, head) => this.#onRequest(stream, head),
+        answer: () => undefined,
+        goaway: (code) => this.#onGoaway(code),
+        gone: () => this.#closeWhenDone(),
       },
     })
-    this.#session = session
-    session.setLocalWindowSize(settings.connectionWindowBytes)
-    // No frame can come any more; a socket that allows half-open would leave the session waiting for one.
-    tls.once('end', () => tls.destroy())
-    session.on('error', (error: Error) => {
-      const fields = { peer, error: describeError(error) }
-      if (GONE.has(codeOf(error) ?? '')) this.#log.debug('HBONE peer is gone', fields)
-      else this.#log.warn('HBONE connection failed', fields)
-      this.#closeSoon()
-    })
-    session.on('goaway', () => this.#closeWhenDone())
-    session.on('stream', this.#onStream)
-    this.#keepalive = new Keepalive(session, this.#clock, () => {
-      this.#log.warn('HBONE peer does not answer', { peer })
-      this.destroy(new HboneError('HBONE_CLOSED', 'the peer does not answer PING'))
-    })
-    this.closed = new Promise((resolve) => {
-      session.once('close', () => {
-        this.#keepalive.stop()
-        this.#linger?.cancel()
-        resolve()
-      })
-    })
+  }
+
+  get closed(): Promise<void> {
+    return this.#binding.closed
   }
 
   get tunnels(): number {
-    return this.#open.size
+    return this.#binding.connection.streams.size
   }
 
   drain(): void {
-    this.#session.close()
+    this.#going = true
+    this.#binding.connection.goAway(ErrorCode.NO_ERROR)
     this.#closeWhenDone()
   }
 
   destroy(cause: Error): void {
     this.#log.debug('closing HBONE connection', { reason: describeError(cause) })
-    this.#destroyed = true
-    cutAll(this.#session, this.#open, cause)
-    this.#closeSoon()
+    this.#going = true
+    this.#binding.destroy(
+      new HboneError('HBONE_CLOSED', 'the HBONE connection was closed', { cause }),
+    )
   }
 
-  #onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number): void => {
-    const ended = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
-    const tunnel = new TunnelStream(stream, this.tls, ended)
-    if (stream.closed || stream.destroyed || this.#destroyed) {
-      tunnel.cut(new HboneError('HBONE_RESET', 'gone before it began'))
-      return
-    }
-    this.#open.add(tunnel)
-    stream.once('close', () => {
-      this.#open.delete(tunnel)
-      this.#closeWhenDone()
-    })
-    const incoming = new Incoming(stream, tunnel, headers)
+  #onRequest(stream: Stream, head: RequestHead): void {
+    const incoming = new Incoming(this.#binding.connection, stream, head)
     try {
       this.#handler(incoming)
     } catch (error) {
@@ -148,71 +99,64 @@ class ServerConnection implements HboneServerConnection {
         error: describeError(error),
         stack: error instanceof Error ? error.stack : undefined,
       })
-      incoming.refuse(constants.HTTP_STATUS_INTERNAL_SERVER_ERROR)
+      incoming.refuse(500)
     }
   }
 
-  #closeWhenDone(): void {
-    if (this.#open.size === 0 && (this.#session.closed || this.#session.destroyed))
-      this.#closeSoon()
+  #onGoaway(code: number): void {
+    this.#going = true
+    if (code === ErrorCode.NO_ERROR) this.#closeWhenDone()
+    else this.#binding.finish()
   }
 
-  // node:http2 waits for the peer to take its last frames and to close, however long that lasts.
-  #closeSoon(): void {
-    this.#linger ??= this.#clock.after(LINGER_MS, () => this.tls.destroy())
+  #closeWhenDone(): void {
+    if (this.#going && this.tunnels === 0) this.#binding.finish()
   }
 }
-
-/** Ends of a connection that are no fault of anybody's HTTP/2. */
-const GONE: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT'])
 
 class Incoming implements IncomingTunnel {
   readonly method: string
   readonly request: ConnectRequest
-  readonly #stream: ServerHttp2Stream
-  readonly #tunnel: TunnelStream
-  readonly #gone = new AbortController()
+  readonly #connection: Connection
+  readonly #stream: Stream
+  #gone: AbortController | undefined
   #answered = false
 
-  constructor(stream: ServerHttp2Stream, tunnel: TunnelStream, headers: IncomingHttpHeaders) {
+  constructor(connection: Connection, stream: Stream, head: RequestHead) {
+    this.#connection = connection
     this.#stream = stream
-    this.#tunnel = tunnel
-    this.method = headers[':method'] ?? ''
-    this.request = { authority: headers[':authority'] ?? '', headers: plainHeaders(headers) }
-    stream.once('close', this.#onClose)
+    this.method = head.method
+    this.request = { authority: head.authority, headers: head.headers }
+    stream.onFailure = this.#onFailure
   }
 
   get gone(): AbortSignal {
+    this.#gone ??= new AbortController()
+    if (this.#stream.failure !== undefined && !this.#answered) this.#onFailure()
     return this.#gone.signal
   }
 
   accept(headers: Readonly<Record<string, string>>): Tunnel {
     if (this.#answered) throw new HboneError('HBONE_PROTOCOL', 'the request is answered already')
     const stream = this.#stream
-    if (stream.closed || stream.destroyed) {
+    if (stream.failure !== undefined) {
       throw new HboneError('HBONE_CLOSED', 'the peer gave up before the answer')
     }
+    const fields = fieldsOf([{ name: ':status', value: '200' }], headers)
+    this.#connection.respond(stream, fields, false)
     this.#answered = true
-    stream.off('close', this.#onClose)
-    stream.respond({ ...headers, ':status': constants.HTTP_STATUS_OK })
-    // A stream that was never read from would be emptied by node:http2 when it closes.
-    stream.read(0)
-    return this.#tunnel
+    stream.onFailure = undefined
+    return new StreamTunnel(stream, headers)
   }
 
   refuse(status: number): void {
-    const stream = this.#stream
     if (this.#answered) return
     this.#answered = true
-    stream.off('close', this.#onClose)
-    if (stream.closed || stream.destroyed) return
-    this.#tunnel.release()
-    stream.respond({ ':status': status }, { endStream: true })
-    // RFC 9113 section 8.1: tells the peer to stop sending; the answer goes out before it.
-    stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
+    this.#stream.onFailure = undefined
+    this.#connection.respond(this.#stream, [{ name: ':status', value: String(status) }], true)
   }
 
-  #onClose = (): void => {
-    this.#gone.abort(new HboneError('HBONE_RESET', 'the peer gave up before the answer'))
+  #onFailure = (): void => {
+    this.#gone?.abort(new HboneError('HBONE_RESET', 'the peer gave up before the answer'))
   }
 }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import type { Channel } from './channel.ts'
 
 /** The request that opens a tunnel: `CONNECT authority` (RFC 9113 section 8.5) and its plain headers. */
 export interface ConnectRequest {
@@ -17,6 +18,9 @@ export interface ConnectRequest {
  * `end`: a cut transfer must not look complete. `cut` ends it so for the peer (RST_STREAM with CONNECT_ERROR).
  */
 export interface Tunnel {
+  /** The bytes as they come. To be used instead of `stream`, never beside it. */
+  readonly channel: Channel
+  /** Made by the first look at it. */
   readonly stream: Duplex
   /** Idempotent; also right after a clean end. */
   cut(cause: Error): void
