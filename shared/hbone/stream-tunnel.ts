@@ -10,6 +10,7 @@ export class StreamTunnel implements OpenedTunnel {
   readonly headers: Readonly<Record<string, string>>
   readonly #stream: Stream
   #duplex: Duplex | undefined
+  #closed: Promise<void> | undefined
 
   /** `headers`: those of the answer. */
   constructor(stream: Stream, headers: Readonly<Record<string, string>>) {
@@ -24,6 +25,14 @@ export class StreamTunnel implements OpenedTunnel {
   get stream(): Duplex {
     this.#duplex ??= toDuplex(this.#stream)
     return this.#duplex
+  }
+
+  get closed(): Promise<void> {
+    this.#closed ??= new Promise((resolve) => {
+      if (this.#stream.isOver) resolve()
+      else this.#stream.onOver = resolve
+    })
+    return this.#closed
   }
 
   cut(cause: Error): void {

@@ -38,6 +38,8 @@ export class Stream implements Channel, Sender {
   informational = 0
   /** Told once when the stream fails, besides the sink; for who waits for an answer. */
   onFailure: ((error: HboneError) => void) | undefined
+  /** Told once when the stream has left the wire, in whatever way. */
+  onOver: (() => void) | undefined
   readonly #host: StreamHost
   readonly #inbox: ByteQueue
   #sink: ChannelSink | undefined
@@ -218,5 +220,8 @@ export class Stream implements Channel, Sender {
     this.#over = true
     this.window.release()
     this.#host.over(this)
+    const told = this.onOver
+    this.onOver = undefined
+    told?.()
   }
 }

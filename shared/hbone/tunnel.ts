@@ -22,6 +22,8 @@ export interface Tunnel {
   readonly channel: Channel
   /** Made by the first look at it. */
   readonly stream: Duplex
+  /** Settles when the tunnel no longer counts as open, however it ended; what came whole may still be read. */
+  readonly closed: Promise<void>
   /** Idempotent; also right after a clean end. */
   cut(cause: Error): void
 }
