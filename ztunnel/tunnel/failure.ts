@@ -15,9 +15,6 @@ export class ConnectionFailure extends AmbitError {
 }
 
 /** What closes a connection that a changed policy no longer allows. */
-export const policyChange = (reason: string, policy: string | undefined): PolicyClose =>
-  new PolicyClose(reason, policy)
-
 export class PolicyClose extends ConnectionFailure {
   readonly reason: string
   readonly policy: string | undefined
