@@ -96,7 +96,7 @@ export class ReceiveWindow {
       this.#probeDistance = this.#start / 4
     }
     const increment = this.#target - unread - this.#credit
-    const worthwhile = increment * 4 >= this.#target
+    const worthwhile = increment * 2 >= this.#target
     if (worthwhile) this.#credit += increment
     this.#settle(unread)
     return worthwhile ? increment : 0
