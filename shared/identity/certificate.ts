@@ -1,4 +1,3 @@
-import forge from 'node-forge'
 import {
   bitsOf,
   booleanOf,
@@ -15,6 +14,7 @@ import {
   partsOf,
   timeOf,
 } from './der.ts'
+import { asn1 } from './forge-asn1.ts'
 import { OID } from './object-identifiers.ts'
 import { formatPem, parsePem } from './pem.ts'
 
@@ -144,7 +144,7 @@ function asciiOf(node: Node, what: string): string {
 function isCaOf(value: Buffer | undefined): boolean {
   if (value === undefined) return false
   const [first] = partsOf(parseDer(value, 'the basic constraints'), 'the basic constraints')
-  const type = forge.asn1.Type.BOOLEAN
+  const type = asn1.Type.BOOLEAN
   return isTag(first, { type }) && booleanOf(first, 'the basic constraints')
 }
 

@@ -1,12 +1,11 @@
-import forge from 'node-forge'
 import { AmbitError } from '../runtime/errors.ts'
+import { type Asn1, type Asn1Type, asn1 } from './forge-asn1.ts'
 
 // ASN.1 values as forge holds them: bytes are "binary strings", one character a byte.
 
-const { asn1 } = forge
 const { UNIVERSAL, CONTEXT_SPECIFIC } = asn1.Class
 
-export type Node = forge.asn1.Asn1
+export type Node = Asn1
 
 export const malformed = (what: string, cause?: unknown): AmbitError =>
   new AmbitError('X509_MALFORMED', what, { cause })
@@ -113,7 +112,7 @@ export function integerOf(node: Node | undefined, what: string): Buffer {
   return first === 0 && bytes.length > 1 ? bytes.subarray(1) : bytes
 }
 
-const primitive = (type: forge.asn1.Type, bytes: Uint8Array): Node =>
+const primitive = (type: Asn1Type, bytes: Uint8Array): Node =>
   asn1.create(UNIVERSAL, type, false, Buffer.from(bytes).toString('latin1'))
 
 export const sequence = (...parts: Node[]): Node =>

@@ -1,6 +1,13 @@
-import { Counter, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client'
 import { AmbitError } from '../runtime/errors.ts'
 import type { Route } from '../runtime/http-endpoint.ts'
+import {
+  Counter,
+  Gauge,
+  Histogram,
+  type OpenMetricsContentType,
+  type PrometheusCounter,
+  Registry,
+} from './prometheus.ts'
 
 export type Labels<L extends string> = Readonly<Record<L, string>>
 
@@ -102,22 +109,9 @@ export class Metrics {
     return withoutEmptyFamilies(await this.#registry.metrics())
   }
 
-  /** `/metrics` and `/stats/prometheus`, as scrapers and Istio's merging of metrics expect them. */
+  /** Pages with the metrics of this program, if it has no others to add. */
   routes(): ReadonlyMap<string, Route> {
-    const route: Route = {
-      methods: ['GET', 'POST'],
-      answer: async (_query, request) => {
-        const open = request.headers.accept?.includes('application/openmetrics-text') ?? false
-        return {
-          type: open ? OPEN_METRICS : 'text/plain; charset=utf-8',
-          body: await this.exposition(),
-        }
-      },
-    }
-    return new Map([
-      ['/metrics', route],
-      ['/stats/prometheus', route],
-    ])
+    return metricsRoutes(() => this.exposition())
   }
 
   #declare<L extends string>(options: MetricOptions<L>, suffix = '') {
@@ -129,6 +123,24 @@ export class Metrics {
     this.#names.add(name)
     return { name, help, labelNames: labels, registers: [this.#registry] }
   }
+}
+
+/** `/metrics` and `/stats/prometheus`, as scrapers and Istio's merging of metrics expect them. */
+export function metricsRoutes(exposition: () => Promise<string>): ReadonlyMap<string, Route> {
+  const route: Route = {
+    methods: ['GET', 'POST'],
+    answer: async (_query, request) => {
+      const open = request.headers.accept?.includes('application/openmetrics-text') ?? false
+      return {
+        type: open ? OPEN_METRICS : 'text/plain; charset=utf-8',
+        body: await exposition(),
+      }
+    },
+  }
+  return new Map([
+    ['/metrics', route],
+    ['/stats/prometheus', route],
+  ])
 }
 
 class TableCounter<L extends string> extends Counter<L> {
@@ -143,7 +155,7 @@ class TableCounter<L extends string> extends Counter<L> {
   }
 
   /** As prom-client's histogram does, labels go as `sharedLabels`: their text is made once, which is most of a scrape. */
-  override async get(): ReturnType<Counter<L>['get']> {
+  override async get(): ReturnType<PrometheusCounter<L>['get']> {
     const none: Partial<Labels<L>> = {}
     const values = Array.from(this.#samples(), ({ labels, value }) => ({
       value,
