@@ -6,7 +6,7 @@ import type { Log } from '../runtime/log.ts'
 import { type CertificateDump, dumpCertificates } from './certificate-dump.ts'
 import type { CertificateSource } from './certificate-source.ts'
 import { createKeyAndCsr } from './csr.ts'
-import { checkMaterial, type IdentityMaterial } from './identity-material.ts'
+import { checkMaterial, expiryOf, type IdentityMaterial } from './identity-material.ts'
 import { IssueQueue } from './issue-queue.ts'
 import { parseSpiffeId } from './spiffe.ts'
 
@@ -325,9 +325,6 @@ export class CertificateManager implements Component {
 }
 
 const isUsed = (entry: Entry): boolean => entry.wants > 0 || entry.waiters.size > 0
-
-const expiryOf = (material: IdentityMaterial): number =>
-  Math.min(...material.chain.map(({ notAfterMs }) => notAfterMs))
 
 const isValid = (material: IdentityMaterial, clock: Clock): boolean =>
   clock.wallMs() < expiryOf(material)

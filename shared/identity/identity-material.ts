@@ -23,6 +23,13 @@ export interface IdentityMaterial {
   readonly roots: readonly Certificate[]
 }
 
+/** The part that a handshake needs. */
+export type TlsMaterial = Pick<IdentityMaterial, 'keyPem' | 'chainPem' | 'rootsPem'>
+
+/** When the first certificate of the chain expires, in milliseconds since the epoch. */
+export const expiryOf = (material: IdentityMaterial): number =>
+  Math.min(...material.chain.map(({ notAfterMs }) => notAfterMs))
+
 /** How far a CA's clock may be ahead of ours, in milliseconds. */
 const CLOCK_SKEW_MS = 60_000
 

@@ -1,14 +1,14 @@
 import { constants } from 'node:crypto'
 import type { ConnectionOptions, TlsOptions } from 'node:tls'
 import { AmbitError } from '../runtime/errors.ts'
-import type { IdentityMaterial } from './identity-material.ts'
+import type { TlsMaterial } from './identity-material.ts'
 import { type PeerFault, verifyPeer } from './peer.ts'
 
 /**
  * What both sides of an HBONE connection have in common (ztunnel spec, section 1.2). All of it goes into every
  * context, at start and at rotation alike: `setSecureContext` resets what is left out, and TLS 1.2 with it.
  */
-const contextOptions = (material: IdentityMaterial) =>
+const contextOptions = (material: TlsMaterial) =>
   ({
     key: material.keyPem,
     cert: material.chainPem,
@@ -27,7 +27,7 @@ const contextOptions = (material: IdentityMaterial) =>
  * Complete options of the server side; also for `setSecureContext`. The chain and validity of the client are
  * verified in the handshake, its identity afterwards with `verifyClient`.
  */
-export const serverTlsOptions = (material: IdentityMaterial): TlsOptions => ({
+export const serverTlsOptions = (material: TlsMaterial): TlsOptions => ({
   ...contextOptions(material),
   ALPNProtocols: ['h2'],
   requestCert: true,
@@ -39,7 +39,7 @@ export const serverTlsOptions = (material: IdentityMaterial): TlsOptions => ({
  * names the fault (`PEER_UNEXPECTED_IDENTITY`, ...); names of hosts mean nothing.
  */
 export const clientTlsOptions = (
-  material: IdentityMaterial,
+  material: TlsMaterial,
   expected: readonly string[],
 ): ConnectionOptions => ({
   ...contextOptions(material),

@@ -18,6 +18,8 @@ export interface LabMeshOptions {
   readonly directory?: string
   readonly logLevel?: string
   readonly env?: Readonly<Record<string, string>>
+  /** Traffic threads of every ztunnel; what it chooses itself if left out. */
+  readonly threads?: number
   /** Further arguments of `ambit ztunnel` and `ambit controlplane`. */
   readonly ztunnelArgs?: readonly string[]
   readonly controlPlaneArgs?: readonly string[]
@@ -168,6 +170,7 @@ export class LabMesh implements AsyncDisposable {
       this.lab.prefix,
       '--drain',
       this.#options.drain ?? '2s',
+      ...(this.#options.threads === undefined ? [] : ['--threads', `${this.#options.threads}`]),
       ...this.#logArgs(),
       ...(this.#options.ztunnelArgs ?? []),
     ]

@@ -36,6 +36,9 @@ export const ioctl: (fd: number, request: number) => number = libc.func(
   'int ioctl(int fd, unsigned long request)',
 )
 
+/** Ends the process at once, from whichever thread; Node's own `process.abort` is refused in workers. */
+export const abort: () => void = libc.func('void abort()')
+
 export const flock: (fd: number, operation: number) => number = libc.func(
   'int flock(int fd, int operation)',
 )

@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readFileSync, stat, statSync } from 'no
 import { networkInterfaces } from 'node:os'
 import { AmbitError, codeOf } from '../runtime/errors.ts'
 import { canonicalAddress } from '../runtime/ip-address.ts'
-import { check, close, ioctl, setns } from './libc.ts'
+import { abort, check, close, ioctl, setns } from './libc.ts'
 
 const CLONE_NEWNET = 0x40000000
 const NS_GET_USERNS = 0xb701
@@ -43,6 +43,11 @@ export class NetworkNamespace implements Disposable {
     return NetworkNamespace.open('/proc/thread-self/ns/net')
   }
 
+  /** Where other threads of this process can open it, while this handle is; to be compared by `key`. */
+  get path(): string {
+    return `/proc/self/fd/${this.#fd}`
+  }
+
   /**
    * Calls `fn` with this thread inside the namespace. What it opens there stays there: sockets, and child processes
    * from `spawn`. It must be synchronous, since all of this thread's work would happen inside; a promise is refused,
@@ -59,7 +64,7 @@ export class NetworkNamespace implements Disposable {
       result = fn()
     } finally {
       // In a wrong namespace every later socket would serve the wrong pod: there is no going on.
-      if (setns(before, CLONE_NEWNET) !== 0) process.abort()
+      if (setns(before, CLONE_NEWNET) !== 0) abort()
       current = before
     }
     if (isThenable(result)) {

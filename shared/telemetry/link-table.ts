@@ -1,7 +1,12 @@
 import type { Clock } from '../runtime/clock.ts'
-import type { Route } from '../runtime/http-endpoint.ts'
 import type { ConnectionRecord, Outcome, Party } from './connection-record.ts'
-import { type Quantiles, RecentQuantiles } from './recent-quantiles.ts'
+import {
+  addCounts,
+  type BucketCounts,
+  type Quantiles,
+  quantilesOf,
+  RecentQuantiles,
+} from './recent-quantiles.ts'
 import { type Entry, SeriesTable } from './series-table.ts'
 import { principalOf } from './traffic-labels.ts'
 
@@ -38,6 +43,52 @@ export interface LinkRow {
     | undefined
   /** Milliseconds since a connection was last opened or closed. */
   readonly idleMs: number
+}
+
+/** A row as one thread has it: what `mergeLinks` makes rows of. Can be sent to another thread. */
+export interface LinkSnapshot {
+  readonly key: string
+  readonly row: Omit<LinkRow, 'setupMs' | 'firstByteMs'>
+  readonly setup: BucketCounts
+  readonly firstByte: BucketCounts
+}
+
+/** One row a pair, whichever threads its connections were on. */
+export function mergeLinks(snapshots: Iterable<LinkSnapshot>): LinkRow[] {
+  const merged = new Map<string, LinkSnapshot>()
+  for (const snapshot of snapshots) {
+    const known = merged.get(snapshot.key)
+    merged.set(snapshot.key, known === undefined ? snapshot : added(known, snapshot))
+  }
+  return Array.from(merged.values(), ({ row, setup, firstByte }) => ({
+    ...row,
+    setupMs: quantilesOf(setup),
+    firstByteMs: quantilesOf(firstByte),
+  }))
+}
+
+function added(a: LinkSnapshot, b: LinkSnapshot): LinkSnapshot {
+  const [recent, older] = a.row.idleMs <= b.row.idleMs ? [a.row, b.row] : [b.row, a.row]
+  const sum = (of: (row: LinkSnapshot['row']) => number): number => of(a.row) + of(b.row)
+  return {
+    key: a.key,
+    row: {
+      ...recent,
+      connections: {
+        open: sum((row) => row.connections.open),
+        total: sum((row) => row.connections.total),
+        denied: sum((row) => row.connections.denied),
+        failed: sum((row) => row.connections.failed),
+      },
+      bytes: {
+        received: sum((row) => row.bytes.received),
+        sent: sum((row) => row.bytes.sent),
+      },
+      lastDenial: recent.lastDenial ?? older.lastDenial,
+    },
+    setup: addCounts(a.setup, b.setup),
+    firstByte: addCounts(a.firstByte, b.firstByte),
+  }
 }
 
 /** A row in the making; a connection moves the numbers directly. */
@@ -79,25 +130,28 @@ export class Link implements Entry {
     }
   }
 
-  row(): LinkRow {
+  snapshot(): LinkSnapshot {
     const record = this.#record
     return {
-      direction: record.direction,
-      source: linkEnd(record, record.source, record.sourceAddress),
-      destination: linkEnd(record, record.destination, record.destinationAddress),
-      service: record.service?.hostname,
-      security: record.mutualTls ? 'mutual_tls' : 'plaintext',
-      connections: {
-        open: this.open,
-        total: this.total,
-        denied: this.denied,
-        failed: this.failed,
+      key: this.key,
+      row: {
+        direction: record.direction,
+        source: linkEnd(record, record.source, record.sourceAddress),
+        destination: linkEnd(record, record.destination, record.destinationAddress),
+        service: record.service?.hostname,
+        security: record.mutualTls ? 'mutual_tls' : 'plaintext',
+        connections: {
+          open: this.open,
+          total: this.total,
+          denied: this.denied,
+          failed: this.failed,
+        },
+        bytes: { received: this.received, sent: this.sent },
+        lastDenial: this.#lastDenial,
+        idleMs: Math.round(this.#clock.monotonicMs() - this.usedMs),
       },
-      bytes: { received: this.received, sent: this.sent },
-      setupMs: this.setup.read(),
-      firstByteMs: this.firstByte.read(),
-      lastDenial: this.#lastDenial,
-      idleMs: Math.round(this.#clock.monotonicMs() - this.usedMs),
+      setup: this.setup.counts(),
+      firstByte: this.firstByte.counts(),
     }
   }
 }
@@ -130,20 +184,13 @@ export class LinkTable {
     this.#table.release(link.key)
   }
 
-  rows(): LinkRow[] {
+  snapshot(): LinkSnapshot[] {
     this.#table.sweep()
-    return Array.from(this.#table.entries(), (link) => link.row())
+    return Array.from(this.#table.entries(), (link) => link.snapshot())
   }
 
-  /** For the admin port: `{ "links": [...] }`. */
-  route(): Route {
-    return {
-      methods: ['GET'],
-      answer: () => ({
-        type: 'application/json',
-        body: `${JSON.stringify({ links: this.rows() })}\n`,
-      }),
-    }
+  rows(): LinkRow[] {
+    return mergeLinks(this.snapshot())
   }
 }
 

@@ -14,6 +14,33 @@ export interface Quantiles {
   readonly count: number
 }
 
+/** Pairs of a bucket and how many values it holds, in ascending order, none of them empty. */
+export type BucketCounts = readonly (readonly [bucket: number, count: number])[]
+
+/** `undefined` for no values. Counts of several recorders are added by passing `addCounts` of them. */
+export function quantilesOf(counts: BucketCounts): Quantiles | undefined {
+  const count = counts.reduce((sum, [, one]) => sum + one, 0)
+  if (count === 0) return undefined
+  return { p50: quantile(counts, 0.5 * count), p99: quantile(counts, 0.99 * count), count }
+}
+
+export function addCounts(a: BucketCounts, b: BucketCounts): BucketCounts {
+  const sums = new Map(a)
+  for (const [bucket, count] of b) sums.set(bucket, (sums.get(bucket) ?? 0) + count)
+  return [...sums].sort(([first], [second]) => first - second)
+}
+
+function quantile(counts: BucketCounts, rank: number): number {
+  let seen = 0
+  let found = 0
+  for (const [bucket, count] of counts) {
+    found = bucket
+    seen += count
+    if (seen >= Math.ceil(rank)) break
+  }
+  return Number((SMALLEST_MS * 2 ** ((found + 0.5) / PER_OCTAVE)).toPrecision(3))
+}
+
 /**
  * Quantiles of the last 30 to 60 seconds (two windows in turn) in a fixed 1.5 KiB, with logarithmic buckets as an HDR
  * histogram has them. Recording allocates nothing.
@@ -39,26 +66,18 @@ export class RecentQuantiles {
 
   /** `undefined` when nothing was recorded lately. */
   read(): Quantiles | undefined {
+    return quantilesOf(this.counts())
+  }
+
+  /** What the quantiles are made from, for adding it to that of others. */
+  counts(): BucketCounts {
     this.#turn()
-    let count = 0
-    for (let at = 0; at < BUCKETS; at++) count += this.#at(at)
-    if (count === 0) return undefined
-    return { p50: this.#quantile(0.5, count), p99: this.#quantile(0.99, count), count }
-  }
-
-  #at(bucket: number): number {
-    return (this.#current[bucket] ?? 0) + (this.#previous[bucket] ?? 0)
-  }
-
-  #quantile(share: number, count: number): number {
-    const rank = Math.ceil(share * count)
-    let seen = 0
-    let bucket = 0
-    for (; bucket < BUCKETS - 1; bucket++) {
-      seen += this.#at(bucket)
-      if (seen >= rank) break
+    const counts: [number, number][] = []
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      const count = (this.#current[bucket] ?? 0) + (this.#previous[bucket] ?? 0)
+      if (count > 0) counts.push([bucket, count])
     }
-    return Number((SMALLEST_MS * 2 ** ((bucket + 0.5) / PER_OCTAVE)).toPrecision(3))
+    return counts
   }
 
   #turn(): void {

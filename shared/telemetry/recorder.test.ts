@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { FakeClock } from '../runtime/clock.ts'
 import { createLog, type LogLevel } from '../runtime/log.ts'
+import { mergeLinks } from './link-table.ts'
 import { Metrics } from './metrics.ts'
 import { createTelemetry } from './recorder.ts'
 import { record, strangers, workload } from './testing-record.ts'
@@ -312,5 +313,38 @@ describe('the live table', () => {
       source: { workload: undefined, address: '[fd00::1]' },
       destination: { address: '192.0.2.7' },
     })
+  })
+
+  test('rows of several threads make one, as if all connections had been on one', () => {
+    const threads = [setup(), setup()]
+    for (const [at, { telemetry, clock }] of threads.entries()) {
+      const meter = telemetry.open(strangers({}))
+      meter.sent(100)
+      for (let ms = 1; ms <= 50; ms++) {
+        const other = telemetry.open(strangers({}))
+        other.established(at * 50 + ms)
+        other.close({ flag: '-', error: undefined })
+      }
+      if (at === 0) {
+        const denied = telemetry.open(strangers({}))
+        denied.close({ flag: 'DENY', error: 'no', policy: 'shop/p', reason: 'not-allowed' })
+        clock.advance(7)
+      }
+    }
+    const [row, ...more] = mergeLinks(
+      threads.flatMap(({ telemetry }) => telemetry.links.snapshot()),
+    )
+    expect(more).toEqual([])
+    expect(row).toMatchObject({
+      connections: { open: 2, total: 103, denied: 1, failed: 0 },
+      bytes: { sent: 200 },
+      lastDenial: { reason: 'not-allowed', policy: 'shop/p' },
+      idleMs: 0,
+    })
+    expect(row?.setupMs?.count).toBe(100)
+    expect(row?.setupMs?.p50).toBeGreaterThan(50 * 0.95)
+    expect(row?.setupMs?.p50).toBeLessThan(50 * 1.05)
+    expect(row?.setupMs?.p99).toBeGreaterThan(99 * 0.95)
+    expect(row?.setupMs?.p99).toBeLessThan(99 * 1.05)
   })
 })
