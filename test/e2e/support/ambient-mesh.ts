@@ -4,6 +4,7 @@ import { LabMesh, type LabMeshOptions, type MeshPod } from '../../../shared/lab/
 import { namespaceObject } from '../../../shared/lab/objects.ts'
 import type { Place } from '../../../shared/lab/place.ts'
 import { packageRoot } from '../../../shared/runtime/package-root.ts'
+import { ZTUNNEL_THREADS } from './threads.ts'
 
 const NODES = ['node-1', 'node-2'] as const
 
@@ -30,6 +31,7 @@ export class AmbientMesh implements AsyncDisposable {
     try {
       const mesh = await LabMesh.start({
         command: [process.execPath, join(packageRoot(), 'cli/main.ts')],
+        threads: ZTUNNEL_THREADS,
         ...options,
         lab,
         directory: options.directory ?? lab.directory,

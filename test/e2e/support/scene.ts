@@ -8,6 +8,7 @@ import {
 } from '../../../shared/lab/mesh.ts'
 import { namespaceObject } from '../../../shared/lab/objects.ts'
 import { packageRoot } from '../../../shared/runtime/package-root.ts'
+import { ZTUNNEL_THREADS } from './threads.ts'
 
 const MODE = 'istio.io/dataplane-mode'
 
@@ -35,6 +36,7 @@ export class Scene<Name extends string> implements AsyncDisposable {
     try {
       const mesh = await LabMesh.start({
         nodes: ['node-1', 'node-2'],
+        threads: ZTUNNEL_THREADS,
         ...more,
         lab,
         directory: lab.directory,
