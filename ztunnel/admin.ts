@@ -3,6 +3,8 @@ import type { MeshStore } from '../shared/mesh/store.ts'
 import { type Answer, HttpEndpoint, type Route } from '../shared/runtime/http-endpoint.ts'
 import { LOG_LEVELS, type Log, type LogLevel } from '../shared/runtime/log.ts'
 import { packageVersion } from '../shared/runtime/version.ts'
+import type { DataPlane, View } from './data-plane/data-plane.ts'
+import type { ConnectionRow } from './data-plane/messages.ts'
 import type { Enrollment } from './enroll/enrollment.ts'
 
 export interface AdminOptions {
@@ -10,7 +12,7 @@ export interface AdminOptions {
   readonly mesh: MeshStore
   readonly certificates: CertificateManager
   readonly enrollment: Enrollment
-  readonly links: Route
+  readonly dataPlane: DataPlane
   /** Settings without secrets, as they are in force. */
   readonly config: Readonly<Record<string, unknown>>
   readonly log: Log
@@ -21,9 +23,9 @@ export interface AdminOptions {
 /** The admin port of ztunnel, on loopback only (ztunnel spec, section 10.5). */
 export function createAdmin(options: AdminOptions): HttpEndpoint {
   const routes = new Map<string, Route>([
-    ['/config_dump', { methods: ['GET'], answer: () => json(configDump(options)) }],
-    ['/links', options.links],
-    ['/logging', { methods: ['POST'], answer: (query) => logging(options.log, query) }],
+    ['/config_dump', { methods: ['GET'], answer: async () => json(await configDump(options)) }],
+    ['/links', { methods: ['GET'], answer: async () => json(await links(options.dataPlane)) }],
+    ['/logging', { methods: ['POST'], answer: (query) => logging(options, query) }],
     [
       '/quitquitquit',
       {
@@ -46,40 +48,54 @@ export function createAdmin(options: AdminOptions): HttpEndpoint {
 }
 
 /** In the shape that existing tools read (controlplane spec, section 9.1). */
-function configDump(options: AdminOptions): unknown {
-  const { mesh, certificates, enrollment, config } = options
+async function configDump(options: AdminOptions): Promise<unknown> {
+  const { mesh, certificates, enrollment, config, dataPlane } = options
+  const connections = await dataPlane.connections()
+  const { pods, omitted } = connections.value
   return {
     ...mesh.dump(),
     certificates: certificates.dump(),
     workloadState: Object.fromEntries(
-      enrollment.proxies().map((proxy) => {
-        const { uid, name, namespace, serviceAccount } = proxy.subject
-        const open = proxy.connections.list()
-        const of = (direction: 'inbound' | 'outbound') =>
-          open
-            .filter((one) => one.direction === direction)
-            .map(({ source, destination, protocol }) => ({
-              src: source,
-              originalDst: destination,
-              actualDst: destination,
-              protocol,
-            }))
+      enrollment.proxies().map(({ subject, servedId }) => {
+        const { uid, name, namespace, serviceAccount } = subject
+        const open = (servedId === undefined ? undefined : pods.get(servedId)) ?? []
         return [
           uid,
           {
             state: 'Up',
-            connections: { inbound: of('inbound'), outbound: of('outbound') },
+            connections: { inbound: rowsOf(open, 'inbound'), outbound: rowsOf(open, 'outbound') },
             info: { name, namespace, serviceAccount },
           },
         ]
       }),
     ),
+    ...(omitted === 0 ? {} : { connectionsOmitted: omitted }),
+    ...absentees(connections),
     config,
     version: { version: packageVersion(), buildStatus: 'Clean', istioVersion: 'unknown' },
   }
 }
 
-function logging(log: Log, query: URLSearchParams): Answer {
+const rowsOf = (open: readonly ConnectionRow[], direction: ConnectionRow['direction']) =>
+  open
+    .filter((one) => one.direction === direction)
+    .map(({ source, destination, protocol }) => ({
+      src: source,
+      originalDst: destination,
+      actualDst: destination,
+      protocol,
+    }))
+
+async function links(dataPlane: DataPlane): Promise<unknown> {
+  const view = await dataPlane.links()
+  return { links: view.value, ...absentees(view) }
+}
+
+/** What a view lacks is said in it. */
+const absentees = ({ missing }: View<unknown>) =>
+  missing.length === 0 ? {} : { workersNotAnswering: missing }
+
+function logging({ log, dataPlane }: AdminOptions, query: URLSearchParams): Answer {
   const asked = query.has('reset') ? 'info' : query.get('level')
   if (asked === null) return { body: `active log level: ${log.level}\n` }
   const level = LOG_LEVELS.find((one) => one === asked)
@@ -87,7 +103,7 @@ function logging(log: Log, query: URLSearchParams): Answer {
     const known: readonly LogLevel[] = LOG_LEVELS
     return { status: 400, body: `no such level: ${asked}; one of ${known.join(', ')}\n` }
   }
-  log.setLevel(level)
+  dataPlane.setLogLevel(level)
   return { body: `active log level: ${level}\n` }
 }
 

@@ -1,4 +1,3 @@
-import type { MeshStore } from '../shared/mesh/store.ts'
 import type { Clock } from '../shared/runtime/clock.ts'
 import { canonicalAddress } from '../shared/runtime/ip-address.ts'
 import type { Component } from '../shared/runtime/lifecycle.ts'
@@ -7,6 +6,7 @@ import type { Metrics } from '../shared/telemetry/metrics.ts'
 import { createXdsMetrics } from '../shared/telemetry/xds-metrics.ts'
 import { DeltaClient } from '../shared/xds/delta-client.ts'
 import { ztunnelNode } from '../shared/xds/node-identity.ts'
+import type { MeshSource } from './data-plane/mesh-source.ts'
 import type { Enrollment, WantedPod } from './enroll/enrollment.ts'
 import { NodeAgentClient } from './enroll/node-agent-client.ts'
 import type { ZtunnelSettings } from './settings.ts'
@@ -16,7 +16,7 @@ export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorizat
 
 export interface ControlOptions {
   readonly settings: ZtunnelSettings
-  readonly mesh: MeshStore
+  readonly mesh: MeshSource
   readonly enrollment: Enrollment
   readonly metrics: Metrics
   readonly clock: Clock

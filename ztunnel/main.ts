@@ -1,19 +1,20 @@
+import { extname } from 'node:path'
 import { CaClient } from '../shared/identity/ca-client.ts'
 import { CertificateManager } from '../shared/identity/certificate-manager.ts'
 import { descriptorLimit, openDescriptors } from '../shared/linux/descriptors.ts'
-import { MeshStore } from '../shared/mesh/store.ts'
 import { type Clock, systemClock } from '../shared/runtime/clock.ts'
 import { HttpEndpoint } from '../shared/runtime/http-endpoint.ts'
 import { run } from '../shared/runtime/lifecycle.ts'
 import { createLog, type Log } from '../shared/runtime/log.ts'
 import { packageVersion } from '../shared/runtime/version.ts'
 import { type CaptureMetrics, createCaptureMetrics } from '../shared/telemetry/capture-metrics.ts'
-import { Metrics } from '../shared/telemetry/metrics.ts'
+import { Metrics, metricsRoutes } from '../shared/telemetry/metrics.ts'
 import { declareProcessMetrics } from '../shared/telemetry/process-metrics.ts'
-import { createTelemetry, type Telemetry } from '../shared/telemetry/recorder.ts'
 import { createAdmin } from './admin.ts'
-import { DescriptorGate } from './capture/descriptor-gate.ts'
+import { DescriptorBudget } from './capture/descriptor-budget.ts'
 import { subscribe } from './control.ts'
+import { DataPlane } from './data-plane/data-plane.ts'
+import { MeshSource } from './data-plane/mesh-source.ts'
 import { Enrollment } from './enroll/enrollment.ts'
 import { NamespaceFinder } from './enroll/namespace-finder.ts'
 import { PodProxy } from './pod-proxy.ts'
@@ -21,8 +22,8 @@ import { createReadiness } from './readiness.ts'
 import { releaseNode } from './release.ts'
 import type { ZtunnelSettings } from './settings.ts'
 
-/** Descriptors that captured connections never take: control plane, certificates, admin, listeners, logs. */
-const RESERVED_DESCRIPTORS = 512
+/** Descriptors that pods never take: workers, control plane, certificates, admin, logs. */
+const RESERVED_DESCRIPTORS = 256
 
 /** Runs the node proxy until it is told to stop. Rejects if it cannot start. */
 export async function runZtunnel(settings: ZtunnelSettings): Promise<void> {
@@ -35,14 +36,22 @@ export async function runZtunnel(settings: ZtunnelSettings): Promise<void> {
   const stop = new AbortController()
   const metrics = new Metrics()
   declareProcessMetrics(metrics, { component: 'ztunnel', version: packageVersion() })
-  const telemetry = createTelemetry({ metrics, log, clock })
-  const mesh = new MeshStore()
+  const mesh = new MeshSource()
   const certificates = new CertificateManager({
     source: caClient(settings, clock, log),
     clock,
     log,
   })
-  const enrollment = enrollmentOf({ settings, mesh, certificates, telemetry, metrics, clock, log })
+  const captures = createCaptureMetrics(metrics)
+  const dataPlane = dataPlaneOf({ settings, mesh, certificates, metrics, captures, clock, log })
+  const enrollment = new Enrollment({
+    finder: new NamespaceFinder({ scope: settings.netnsScope, clock, log }),
+    mesh: mesh.store,
+    clock,
+    log,
+    metrics: captures,
+    makeProxy: (subject) => new PodProxy({ dataPlane, clock, node: settings.node }, subject),
+  })
   const control = subscribe({ settings, mesh, enrollment, metrics, clock, log })
   const endpoint = { log, host: '::' }
   const components = [
@@ -51,10 +60,10 @@ export async function runZtunnel(settings: ZtunnelSettings): Promise<void> {
     ...control.components,
     createAdmin({
       port: settings.adminPort,
-      mesh,
+      mesh: mesh.store,
       certificates,
       enrollment,
-      links: telemetry.links.route(),
+      dataPlane,
       config: { ...settings },
       log,
       quit: () => stop.abort(),
@@ -63,58 +72,38 @@ export async function runZtunnel(settings: ZtunnelSettings): Promise<void> {
       ...endpoint,
       name: 'stats',
       port: settings.statsPort,
-      routes: metrics.routes(),
+      routes: metricsRoutes(() => dataPlane.exposition()),
     }),
     createReadiness({ port: settings.readinessPort, log, pending: control.pending }),
+    // Last, for its workers take their time: meanwhile the control plane is asked what there is to do.
+    dataPlane,
   ]
   await run(components, { log, drainMs: settings.drainMs, stop: stop.signal })
 }
 
-interface EnrollmentParts {
+interface DataPlaneParts {
   readonly settings: ZtunnelSettings
-  readonly mesh: MeshStore
+  readonly mesh: MeshSource
   readonly certificates: CertificateManager
-  readonly telemetry: Telemetry
   readonly metrics: Metrics
+  readonly captures: CaptureMetrics
   readonly clock: Clock
   readonly log: Log
 }
 
-function enrollmentOf(parts: EnrollmentParts): Enrollment {
-  const { settings, mesh, certificates, telemetry, metrics, clock, log } = parts
-  const captures = createCaptureMetrics(metrics)
-  const gate = gateOf(() => enrollment.proxies(), captures, log)
-  const { network, poolIdleMs } = settings
-  const node = { network, node: settings.node, poolIdleMs }
-  const context = { mesh, certificates, telemetry, gate, clock, log, settings: node }
-  const enrollment = new Enrollment({
-    finder: new NamespaceFinder({ scope: settings.netnsScope, clock, log }),
-    mesh,
-    clock,
-    log,
-    metrics: captures,
-    makeProxy: (subject) => new PodProxy(context, subject),
-  })
-  return enrollment
-}
-
-function gateOf(
-  proxies: () => readonly PodProxy[],
-  metrics: CaptureMetrics,
-  log: Log,
-): DescriptorGate {
-  const budget = Math.min(descriptorLimit() - openDescriptors() - RESERVED_DESCRIPTORS, 1_000_000)
-  return new DescriptorGate({
-    budget: Math.max(budget, 64),
-    onPause: () => {
-      metrics.paused()
-      log.warn('descriptor limit reached, accepting pauses', { budget })
-      for (const proxy of proxies()) proxy.pauseAccepting()
-    },
-    onResume: () => {
-      log.info('accepting again')
-      for (const proxy of proxies()) proxy.resumeAccepting()
-    },
+function dataPlaneOf({ settings, captures, ...parts }: DataPlaneParts): DataPlane {
+  const { threads, network, node, poolIdleMs } = settings
+  const room = descriptorLimit() - openDescriptors() - RESERVED_DESCRIPTORS
+  const limit = Math.min(Math.max(room, 128), 1_000_000)
+  return new DataPlane({
+    ...parts,
+    threads,
+    // The worker stands beside this file, whether the sources run or what was built from them.
+    program: new URL(`./worker${extname(import.meta.url)}`, import.meta.url),
+    settings: { network, node, poolIdleMs },
+    logFormat: settings.logFormat,
+    budget: DescriptorBudget.of(limit, threads + 1),
+    onLimit: () => captures.paused(),
   })
 }
 

@@ -1,90 +1,78 @@
-import type { Socket } from 'node:net'
 import { formatSpiffeId } from '../shared/identity/spiffe.ts'
-import type { NetworkNamespace } from '../shared/linux/namespace.ts'
-import { settled } from '../shared/runtime/lifecycle.ts'
-import { Listener } from './capture/listener.ts'
-import { installCapture, removeCapture, stopRedirecting } from './capture/redirect.ts'
-import { PORTS } from './capture/rules.ts'
-import { OpenConnections } from './tunnel/connections.ts'
-import { drainClose } from './tunnel/failure.ts'
-import { InboundProxy } from './tunnel/inbound.ts'
-import { OutboundProxy } from './tunnel/outbound.ts'
-import { PassthroughProxy } from './tunnel/passthrough.ts'
-import type { NodeContext, PodContext } from './tunnel/pod-context.ts'
-import { Tunnels } from './tunnel/tunnels.ts'
-
-/** The pod that the control plane wants captured, and the namespace that was found for it. */
-export interface PodSubject {
-  readonly uid: string
-  readonly name: string
-  readonly namespace: string
-  readonly serviceAccount: string
-  readonly trustDomain: string
-  readonly netns: NetworkNamespace
-}
+import type { Clock } from '../shared/runtime/clock.ts'
+import { allowMigration } from './capture/migration.ts'
+import type { PodSubject } from './capture/pod-subject.ts'
+import { installCapture, isCaptured, removeCapture, stopRedirecting } from './capture/redirect.ts'
+import type { DataPlane } from './data-plane/data-plane.ts'
+import type { ServedPod } from './data-plane/served-pod.ts'
 
 /** After the redirects are gone, peers may still hold an older view and call the HBONE port for this long. */
 const RELEASE_QUIET_MS = 10_000
 
+export interface PodProxyParts {
+  readonly dataPlane: DataPlane
+  readonly clock: Clock
+  /** The name of this node, noted with the rules. */
+  readonly node: string
+}
+
 /**
- * One captured pod: three listeners, the rules that feed them, and what is open. Capture begins with listeners and
- * ends with them, so that no connection ever meets a rule without a listener while this process lives.
+ * One captured pod: the rules that bring its connections to the data plane, and the order of things. Capture begins
+ * with listeners and ends with them, so that no connection ever meets a rule without a listener while this process
+ * lives.
  */
 export class PodProxy implements Disposable {
   readonly subject: PodSubject
-  readonly connections: OpenConnections
-  readonly #context: PodContext
-  readonly #tunnels: Tunnels
-  readonly #inbound: InboundProxy
-  readonly #outbound: OutboundProxy
-  readonly #passthrough: PassthroughProxy
-  readonly #stopListening: (() => void)[] = []
-  #listeners: Listener[] = []
+  readonly #parts: PodProxyParts
+  #served: ServedPod | undefined
+  /** Whether the namespace's setting is ours to restore. */
+  #migrates = false
   #disposed = false
 
-  constructor(node: NodeContext, subject: PodSubject) {
+  /** Takes over the namespace handle of the subject. */
+  constructor(parts: PodProxyParts, subject: PodSubject) {
+    this.#parts = parts
     this.subject = subject
-    const { uid, name, namespace, trustDomain, serviceAccount } = subject
-    this.connections = new OpenConnections(uid, node.mesh)
-    this.#context = {
-      ...node,
-      log: node.log.child('pod', { pod: `${namespace}/${name}` }),
-      uid,
-      name,
-      workloadNamespace: namespace,
-      trustDomain,
-      identity: formatSpiffeId({ trustDomain, namespace, serviceAccount }),
-      namespace: subject.netns,
-      connections: this.connections,
-    }
-    this.#tunnels = new Tunnels(this.#context)
-    this.#inbound = new InboundProxy(this.#context)
-    this.#outbound = new OutboundProxy(this.#context, this.#tunnels)
-    this.#passthrough = new PassthroughProxy(this.#context)
   }
 
   /** SPIFFE identity of the pod. */
   get identity(): string {
-    return this.#context.identity
+    return formatSpiffeId(this.subject)
   }
 
-  /** HBONE connections in both directions. */
-  get hboneConnections(): number {
-    return this.#inbound.peers + this.#tunnels.connections
+  /** As the data plane numbers it; undefined before capture. */
+  get servedId(): number | undefined {
+    return this.#served?.id
   }
 
   /** Opens the listeners, then puts the rules in place. Throws if either fails; safe to repeat after a release. */
   async capture(): Promise<void> {
-    if (this.#listeners.length === 0) this.#open()
-    await installCapture(this.subject.netns, this.#context.settings.node)
-    if (this.#disposed) this.#closeListeners()
+    const { netns } = this.subject
+    await this.#allowMigration()
+    if (this.#served === undefined) {
+      const served = await this.#parts.dataPlane.serve(this.subject)
+      if (this.#disposed) {
+        served[Symbol.dispose]()
+        return
+      }
+      this.#served = served
+    }
+    await installCapture(netns, this.#parts.node)
+  }
+
+  /** Connections that wait for a worker that is lost are to move to the others. */
+  async #allowMigration(): Promise<void> {
+    if (this.#migrates) return
+    const outcome = allowMigration(this.subject.netns)
+    // Set by somebody else, unless an earlier process of ours has left it with its rules.
+    this.#migrates =
+      outcome === 'changed' || (outcome === 'was-allowed' && (await isCaptured(this.subject.netns)))
   }
 
   /** First step of release: nothing new is captured; everything open, and peers with an older view, live on. */
   async beginRelease(): Promise<void> {
-    await stopRedirecting(this.subject.netns, this.#context.settings.node)
-    this.#inbound.shed()
-    this.#tunnels.rekey()
+    await stopRedirecting(this.subject.netns, this.#parts.node)
+    this.#served?.shed()
   }
 
   /**
@@ -92,14 +80,10 @@ export class PodProxy implements Disposable {
    * left. `called off` aborts the wait; then nothing was removed and the result is false.
    */
   async finishRelease(calledOff: AbortSignal): Promise<boolean> {
-    await quiet(this.#context, RELEASE_QUIET_MS, calledOff)
-    await settled(
-      () => this.connections.size === 0,
-      (listener) => this.connections.onEnd(listener),
-      calledOff,
-    )
+    await quiet(this.#parts.clock, RELEASE_QUIET_MS, calledOff)
+    await this.#served?.idle(calledOff)
     if (calledOff.aborted) return false
-    await removeCapture(this.subject.netns)
+    await removeCapture(this.subject.netns, { keepMigration: !this.#migrates })
     this[Symbol.dispose]()
     return true
   }
@@ -109,80 +93,26 @@ export class PodProxy implements Disposable {
    * aborts, which cuts the rest. The rules stay: until a successor is there, new connections are refused.
    */
   async drain(deadline: AbortSignal): Promise<void> {
-    this.#closeListeners()
-    this.#inbound.drain()
-    await settled(
-      () => this.connections.size === 0,
-      (listener) => this.connections.onEnd(listener),
-      deadline,
-    )
-    this.connections.abortAll(drainClose())
+    await this.#served?.drain(deadline)
   }
 
   /** Cuts everything at once; the rules stay. */
   [Symbol.dispose](): void {
     if (this.#disposed) return
     this.#disposed = true
-    this.#closeListeners()
-    for (const stop of this.#stopListening.splice(0)) stop()
-    this.connections.abortAll(drainClose())
-    this.#inbound[Symbol.dispose]()
-    this.#tunnels[Symbol.dispose]()
-    this.#context.certificates.forget(this.identity)
+    this.#served?.[Symbol.dispose]()
     this.subject.netns[Symbol.dispose]()
-  }
-
-  pauseAccepting(): void {
-    for (const listener of this.#listeners) listener.pause()
-  }
-
-  resumeAccepting(): void {
-    for (const listener of this.#listeners) listener.resume()
-  }
-
-  #open(): void {
-    const { mesh, certificates, log } = this.#context
-    const listen = (port: number, serve: (socket: Socket) => Promise<void>): void => {
-      const onConnection = (socket: Socket): void => void serve(socket)
-      const namespace = this.subject.netns
-      this.#listeners.push(new Listener({ namespace, port, log, onConnection }))
-    }
-    try {
-      listen(PORTS.outbound, (socket) => this.#outbound.serve(socket))
-      listen(PORTS.inboundPlaintext, (socket) => this.#passthrough.serve(socket))
-      listen(PORTS.hbone, (socket) => this.#inbound.serve(socket))
-    } catch (error) {
-      this.#closeListeners()
-      throw error
-    }
-    if (this.#stopListening.length > 0) return
-    certificates.want(this.identity)
-    this.#stopListening.push(
-      certificates.onRotate((identity, material) => {
-        if (identity !== this.identity) return
-        this.#inbound.rekey(material)
-        this.#tunnels.rekey()
-      }),
-      mesh.onChange((change) => {
-        if (change.policies.size > 0 || change.workloads.has(this.subject.uid))
-          this.connections.recheck()
-      }),
-    )
-  }
-
-  #closeListeners(): void {
-    for (const listener of this.#listeners.splice(0)) listener[Symbol.dispose]()
   }
 }
 
-function quiet(context: PodContext, ms: number, calledOff: AbortSignal): Promise<void> {
+function quiet(clock: Clock, ms: number, calledOff: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       timer.cancel()
       calledOff.removeEventListener('abort', done)
       resolve()
     }
-    const timer = context.clock.after(ms, done)
+    const timer = clock.after(ms, done)
     calledOff.addEventListener('abort', done)
     if (calledOff.aborted) done()
   })

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import {
   duration,
@@ -11,6 +12,9 @@ import {
 
 const name = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/)
 const file = z.string().min(1)
+
+/** A node agent leaves the rest of a large machine to the pods. */
+const MOST_AUTO_THREADS = 4
 
 /** Everything that `ambit ztunnel` can be told; times in milliseconds. */
 export const ZTUNNEL_SETTINGS = {
@@ -110,6 +114,22 @@ export const ZTUNNEL_SETTINGS = {
     form: 'a duration like 5s or 1m 30s',
     schema: duration,
     fallback: '5s',
+  },
+  threads: {
+    flag: 'threads',
+    env: 'ZTUNNEL_WORKER_THREADS',
+    argument: 'COUNT',
+    help: 'Threads that carry traffic; auto is one for each processor, at most 4.',
+    form: 'auto or a number from 1 to 64',
+    schema: z.union([
+      z.literal('auto').transform(() => Math.min(availableParallelism(), MOST_AUTO_THREADS)),
+      z
+        .string()
+        .regex(/^\d{1,2}$/)
+        .transform(Number)
+        .pipe(z.int().min(1).max(64)),
+    ]),
+    fallback: 'auto',
   },
   poolIdleMs: {
     flag: 'pool-idle',

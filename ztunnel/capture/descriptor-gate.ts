@@ -1,47 +1,44 @@
+import type { DescriptorBudget } from './descriptor-budget.ts'
+
 export interface DescriptorGateOptions {
-  /** How many descriptors captured connections may hold together. */
-  readonly budget: number
-  /** The limit was reached and accepting stops; called once a pause. */
+  readonly budget: DescriptorBudget
+  /** Where this thread counts. */
+  readonly slot: number
+  /** This thread is the one that reached the limit; called once a pause. */
+  readonly onLimit: () => void
+  /** Accepting has to stop, in this thread as in all others. */
   readonly onPause: () => void
   readonly onResume: () => void
 }
 
 /**
  * Keeps descriptors free for the control plane connection, the admin port and certificates: when captured connections
- * hold the whole budget, all listeners pause (the kernel queues new connections) until a tenth is free again.
+ * hold most of the budget, all listeners pause (the kernel queues new connections) until a tenth is free again.
  */
 export class DescriptorGate {
   readonly #options: DescriptorGateOptions
   readonly #waiting = new Set<() => void>()
-  #held = 0
-  #paused = false
+  #paused: boolean
 
   constructor(options: DescriptorGateOptions) {
     this.#options = options
+    this.#paused = options.budget.is('paused')
+    options.budget.onChange(() => this.#follow())
   }
 
   get paused(): boolean {
     return this.#paused
   }
 
-  /** Descriptors held by open connections. */
-  get held(): number {
-    return this.#held
-  }
-
   /** Called for each connection with what it will hold; the result gives that back, once. */
   take(descriptors: number): () => void {
-    this.#held += descriptors
-    if (!this.#paused && this.#held >= this.#options.budget) {
-      this.#paused = true
-      this.#options.onPause()
-    }
+    const { budget, slot, onLimit } = this.#options
+    if (budget.add(slot, descriptors)) onLimit()
     let taken = true
     return () => {
       if (!taken) return
       taken = false
-      this.#held -= descriptors
-      if (this.#paused && this.#held <= this.#options.budget * 0.9) this.#resume()
+      budget.add(slot, -descriptors)
     }
   }
 
@@ -50,7 +47,7 @@ export class DescriptorGate {
    * when there is room. Rejects when `signal` aborts, with its reason.
    */
   async room(signal: AbortSignal): Promise<void> {
-    while (this.#paused) {
+    while (this.#options.budget.is('crowded')) {
       signal.throwIfAborted()
       await new Promise<void>((resolve) => {
         const wake = (): void => {
@@ -64,9 +61,12 @@ export class DescriptorGate {
     }
   }
 
-  #resume(): void {
-    this.#paused = false
-    this.#options.onResume()
-    for (const wake of this.#waiting) wake()
+  #follow(): void {
+    const { budget, onPause, onResume } = this.#options
+    if (!budget.is('crowded')) for (const wake of this.#waiting) wake()
+    if (budget.is('paused') === this.#paused) return
+    this.#paused = !this.#paused
+    if (this.#paused) onPause()
+    else onResume()
   }
 }

@@ -6,7 +6,7 @@ import { Lab } from '../../shared/lab/lab.ts'
 import type { Place } from '../../shared/lab/place.ts'
 import { tcpSocket } from '../../shared/linux/sockets.ts'
 import { silentLog } from '../../shared/runtime/log.ts'
-import { Listener } from './listener.ts'
+import { closePodSockets, Listener, openPodSockets } from './listener.ts'
 
 const PORT = 15_001
 
@@ -20,8 +20,18 @@ beforeAll(async () => {
 
 afterAll(async () => await lab?.dispose())
 
-function listen(onConnection: (socket: Socket) => void): Listener {
-  return new Listener({ namespace: box.namespace, port: PORT, log: silentLog, onConnection })
+/** Accepts at the outbound port until it is disposed. */
+function listen(onConnection: (socket: Socket) => void) {
+  const sockets = openPodSockets(box.namespace)
+  const listener = new Listener({ fd: sockets.outbound, log: silentLog, onConnection })
+  listener.resume()
+  return {
+    listener,
+    [Symbol.dispose]: () => {
+      listener.pause()
+      closePodSockets(sockets)
+    },
+  }
 }
 
 async function connect(): Promise<Socket> {
@@ -43,14 +53,14 @@ describe('Listener', () => {
   test('what comes while it is paused is accepted afterwards', async () => {
     const accepted = Promise.withResolvers<Socket>()
     let count = 0
-    using listener = listen((socket) => {
+    using open = listen((socket) => {
       count++
       accepted.resolve(socket)
     })
-    listener.pause()
+    open.listener.pause()
     const client = await connect()
     expect(count).toBe(0)
-    listener.resume()
+    open.listener.resume()
     const server = await accepted.promise
     expect(server.isPaused()).toBe(true)
     for (const socket of [client, server]) socket.destroy()

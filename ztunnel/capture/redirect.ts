@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
 import { AmbitError, describeError } from '../../shared/runtime/errors.ts'
+import { forbidMigration } from './migration.ts'
 import {
   captureRuleset,
   isOwner,
@@ -33,8 +34,15 @@ export async function stopRedirecting(namespace: NetworkNamespace, node: string)
   await nft(namespace, releaseRuleset(node))
 }
 
-/** Last step of release: removes everything that `installCapture` made. Safe to repeat. */
-export async function removeCapture(namespace: NetworkNamespace): Promise<void> {
+/**
+ * Last step of release: removes everything that `installCapture` made. Safe to repeat. Also sets back
+ * `tcp_migrate_req`, unless it was not ours to set.
+ */
+export async function removeCapture(
+  namespace: NetworkNamespace,
+  { keepMigration = false } = {},
+): Promise<void> {
+  if (!keepMigration) forbidMigration(namespace)
   await nft(namespace, removeRuleset)
   for (const family of families(namespace)) {
     await runIn(namespace, 'ip', [`-${family}`, '-force', '-batch', '-'], removeRoutingCommands)

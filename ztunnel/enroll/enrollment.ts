@@ -5,8 +5,9 @@ import { describeError } from '../../shared/runtime/errors.ts'
 import type { Component } from '../../shared/runtime/lifecycle.ts'
 import type { Log } from '../../shared/runtime/log.ts'
 import type { CaptureMetrics } from '../../shared/telemetry/capture-metrics.ts'
+import type { PodSubject } from '../capture/pod-subject.ts'
 import { isCaptured, removeCapture } from '../capture/redirect.ts'
-import type { PodProxy, PodSubject } from '../pod-proxy.ts'
+import type { PodProxy } from '../pod-proxy.ts'
 import type { Finding, NamespaceFinder } from './namespace-finder.ts'
 
 /** A pod of this node, as the control plane wants it. */
@@ -281,10 +282,7 @@ export class Enrollment implements Component {
     const release = new AbortController()
     member.release = release
     await proxy.beginRelease()
-    this.#options.log.info('released, open connections go on', {
-      uid,
-      open: proxy.connections.size,
-    })
+    this.#options.log.info('released, open connections go on', { uid })
     void proxy.finishRelease(release.signal).then(
       (finished) => {
         if (!finished || member.proxy !== proxy) return

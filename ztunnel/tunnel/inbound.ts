@@ -2,7 +2,7 @@ import { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { serveHbone } from '../../shared/hbone/server.ts'
 import type { HboneServerConnection, IncomingTunnel } from '../../shared/hbone/tunnel.ts'
-import type { IdentityMaterial } from '../../shared/identity/certificate-manager.ts'
+import type { TlsMaterial } from '../../shared/identity/identity-material.ts'
 import { describeHandshakeFailure, verifyClient } from '../../shared/identity/peer.ts'
 import { serverTlsOptions } from '../../shared/identity/tls-options.ts'
 import { describeError } from '../../shared/runtime/errors.ts'
@@ -56,7 +56,7 @@ export class InboundProxy implements Disposable {
   }
 
   /** After a rotation: new handshakes present the new certificate, open tunnels live on. */
-  rekey(material: IdentityMaterial): void {
+  rekey(material: TlsMaterial): void {
     this.#tls?.setSecureContext(serverTlsOptions(material))
   }
 
@@ -80,7 +80,7 @@ export class InboundProxy implements Disposable {
     this.#tls = undefined
   }
 
-  #server(material: IdentityMaterial): Server {
+  #server(material: TlsMaterial): Server {
     if (this.#tls !== undefined) return this.#tls
     const server = createServer({ ...serverTlsOptions(material), handshakeTimeout: HANDSHAKE_MS })
     server.on('secureConnection', (tls) => this.#secured(tls))

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { CertificateManager } from '../../shared/identity/certificate-manager.ts'
+import type { TlsMaterial } from '../../shared/identity/identity-material.ts'
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
 import { fdOf, setKeepAlive } from '../../shared/linux/sockets.ts'
 import type { Workload } from '../../shared/mesh/model.ts'
@@ -12,10 +12,16 @@ import type { OpenConnections } from './connections.ts'
 import { KEEPALIVE } from './dial.ts'
 import { ConnectionFailure } from './failure.ts'
 
-/** What ztunnel has once, for all pods. */
+/** Where connections get their pod's certificate. */
+export interface PodCertificates {
+  /** The one in force, or the next one issued. Waits as long as `signal` lets it, and rejects with its reason. */
+  certificateFor(identity: string, signal: AbortSignal): Promise<TlsMaterial>
+}
+
+/** What a worker has once, for all pods. */
 export interface NodeContext {
   readonly mesh: MeshStore
-  readonly certificates: CertificateManager
+  readonly certificates: PodCertificates
   readonly telemetry: ConnectionTelemetry
   readonly gate: DescriptorGate
   readonly clock: Clock
