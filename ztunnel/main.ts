@@ -78,7 +78,12 @@ export async function runZtunnel(settings: ZtunnelSettings): Promise<void> {
     // Last, for its workers take their time: meanwhile the control plane is asked what there is to do.
     dataPlane,
   ]
-  await run(components, { log, drainMs: settings.drainMs, stop: stop.signal })
+  await run(components, {
+    log,
+    drainMs: settings.drainMs,
+    stop: stop.signal,
+    stopAccepting: () => enrollment.stopAccepting(),
+  })
 }
 
 interface DataPlaneParts {

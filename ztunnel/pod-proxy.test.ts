@@ -49,25 +49,25 @@ describe('PodProxy', () => {
   )
 
   test('a half-close passes through, and the answer after it', async () => {
-    const { socket, text } = await call()
+    const { socket, text } = call()
     socket.end('sink\nhello')
     expect(await text).toMatch(/^5 [0-9a-f]{64}/)
   })
 
   test('a large download arrives whole', async () => {
-    const { socket, text } = await call()
+    const { socket, text } = call()
     socket.write('source 20000000 7\n')
     expect((await text).length).toBeGreaterThan(10_000_000)
   })
 
   test("an application's reset reaches the caller as a reset", async () => {
-    const { socket, text } = await call()
+    const { socket, text } = call()
     socket.write('reset\nx')
     await expect(text).rejects.toMatchObject({ code: 'ECONNRESET' })
   })
 
   test('a policy that now denies cuts the open connection and refuses new ones', async () => {
-    const { socket, text } = await call()
+    const { socket, text } = call()
     socket.write('echo\n')
     const denied = policyResource({
       name: 'nobody',
@@ -78,10 +78,10 @@ describe('PodProxy', () => {
     })
     expect(node.mesh.applyPolicies([denied], [])).toEqual([])
     await expect(text).rejects.toMatchObject({ code: 'ECONNRESET' })
-    const again = await call()
+    const again = call()
     await expect(again.text).rejects.toMatchObject({ code: 'ECONNRESET' })
     node.mesh.applyPolicies([], [denied.name])
-    const { socket: last, text: answer } = await call()
+    const { socket: last, text: answer } = call()
     last.end('peer\n')
     expect(await answer).toContain(node.podOf('caller').address4)
   })

@@ -88,6 +88,11 @@ export class PodProxy implements Disposable {
     return true
   }
 
+  /** The first step of a shutdown: new connections are refused, what is open goes on. */
+  async stopAccepting(): Promise<void> {
+    await this.#served?.stopAccepting()
+  }
+
   /**
    * Process shutdown: stops accepting, says GOAWAY, and settles when the last connection has ended or `deadline`
    * aborts, which cuts the rest. The rules stay: until a successor is there, new connections are refused.

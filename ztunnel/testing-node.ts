@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { CertificateManager } from '../shared/identity/certificate-manager.ts'
 import type { CertificateSource } from '../shared/identity/certificate-source.ts'
@@ -141,7 +140,7 @@ export class TestingNode implements AsyncDisposable {
   }
 
   /** A connection from one pod to another; `text` is all that comes back, and rejects when the connection is cut. */
-  async call(from: string, to: string, port: number) {
+  call(from: string, to: string, port: number) {
     const fd = this.podOf(from).namespace.run(() => tcpSocket({ family: 4 }))
     const socket = new Socket({ fd, allowHalfOpen: true })
     const text = new Promise<string>((resolve, reject) => {
@@ -152,7 +151,6 @@ export class TestingNode implements AsyncDisposable {
     })
     text.catch(() => undefined)
     socket.connect({ host: this.podOf(to).address4, port })
-    await once(socket, 'connect')
     return { socket, text }
   }
 }

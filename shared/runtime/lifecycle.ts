@@ -20,8 +20,8 @@ export interface RunOptions {
   readonly drainMs: number
   /** Ends the program like SIGTERM does; for `POST /quitquitquit`. */
   readonly stop: AbortSignal
-  /** Called when draining begins. */
-  readonly onDrain?: () => void
+  /** Stops taking new work, as soon as the program is told to end and before the log says that it drains. */
+  readonly stopAccepting?: () => Promise<void>
 }
 
 /**
@@ -39,8 +39,8 @@ export async function run(components: readonly Component[], options: RunOptions)
   await stopRequested(options.stop)
   process.on('SIGTERM', () => process.exit(1))
   process.on('SIGINT', () => process.exit(1))
+  await options.stopAccepting?.()
   log.info('draining', { deadline_ms: options.drainMs })
-  options.onDrain?.()
   const deadline = new AbortController()
   const timer = setTimeout(() => deadline.abort(), options.drainMs)
   const ends = await Promise.allSettled(components.map((one) => one.drain(deadline.signal)))

@@ -59,8 +59,6 @@ export type ToWorker =
     }
   /** GOAWAY to all HBONE peers; what is open goes on, and those who come back are served. */
   | { readonly kind: 'shed'; readonly pod: number }
-  /** Stops accepting and takes no more tunnels; what is open goes on. */
-  | { readonly kind: 'drain'; readonly pod: number }
   /** Ends every connection of a pod. */
   | { readonly kind: 'cut'; readonly pod: number }
   | { readonly kind: 'log-level'; readonly level: LogLevel }
@@ -78,7 +76,7 @@ export type FromWorker =
 export type Question =
   /** Serve this pod; the answer comes when its listeners accept. */
   | { readonly of: 'open'; readonly pod: PodOrder; readonly sockets: PodSockets }
-  /** Stop accepting for good; the answer gives the sockets back. */
+  /** Take no connection or tunnel any more; what is open goes on. The answer gives the sockets back. */
   | { readonly of: 'stop-accepting'; readonly pod: number }
   /** Cut everything and forget the pod; the answer gives the sockets back. */
   | { readonly of: 'close'; readonly pod: number }

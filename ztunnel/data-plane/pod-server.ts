@@ -80,20 +80,17 @@ export class PodServer implements Disposable {
     for (const listener of this.#listeners) listener.resume()
   }
 
-  /** For good: the sockets are not used any more. */
+  /** For good, tunnels included: the sockets are not used any more. What is open goes on. */
   stopAccepting(): undefined {
     this.#stopped = true
     this.pauseAccepting()
+    this.#inbound.drain()
   }
 
   /** Peers are told to connect anew; new connections of the pod itself do so as well. */
   shed(): void {
     this.#inbound.shed()
     this.#tunnels.rekey()
-  }
-
-  drain(): void {
-    this.#inbound.drain()
   }
 
   /** Settles when no connection is open. */

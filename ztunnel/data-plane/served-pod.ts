@@ -1,5 +1,6 @@
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
 import { codeOf } from '../../shared/runtime/errors.ts'
+import { pause } from '../../shared/runtime/lifecycle.ts'
 import type { DescriptorBudget } from '../capture/descriptor-budget.ts'
 import { closePodSockets, openPodSockets, type PodSockets } from '../capture/listener.ts'
 import type { PodOrder, WorkerCertificate } from './messages.ts'
@@ -13,6 +14,8 @@ const DESCRIPTORS_PER_WORKER = 7
 
 /** A worker that takes longer to listen hangs. */
 const OPEN_MS = 5_000
+/** Nobody waits longer for a worker that hangs. */
+const STOP_MS = 500
 
 export interface ServedPodOptions {
   readonly order: PodOrder
@@ -77,13 +80,19 @@ export class ServedPod implements Disposable {
     for (const worker of this.#options.workers) worker.send({ kind: 'shed', pod: this.id })
   }
 
-  /** Stops accepting for good; settles when the last connection has ended or `deadline` aborts, which cuts the rest. */
-  async drain(deadline: AbortSignal): Promise<void> {
+  /** Takes no connection any more; settles when every worker that answers has heard of it, or after half a second. */
+  async stopAccepting(): Promise<void> {
     this.#accepting = false
-    for (const worker of this.#options.workers) {
-      worker.send({ kind: 'drain', pod: this.id })
-      void this.#giveBack(worker, 'stop-accepting')
-    }
+    const workers = this.#options.workers.map((worker) => this.#giveBack(worker, 'stop-accepting'))
+    const answered = new AbortController()
+    const late = pause(STOP_MS, answered.signal)
+    await Promise.race([Promise.all(workers), late])
+    answered.abort()
+  }
+
+  /** Also lets what is open end; settles when that has happened or `deadline` aborts, which cuts the rest. */
+  async drain(deadline: AbortSignal): Promise<void> {
+    await this.stopAccepting()
     await this.idle(deadline)
     for (const worker of this.#options.workers) worker.send({ kind: 'cut', pod: this.id })
   }

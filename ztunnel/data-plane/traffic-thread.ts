@@ -115,9 +115,6 @@ export class TrafficThread {
       case 'shed':
         this.#pods.get(message.pod)?.shed()
         break
-      case 'drain':
-        this.#pods.get(message.pod)?.drain()
-        break
       case 'cut':
         this.#pods.get(message.pod)?.cut()
         break

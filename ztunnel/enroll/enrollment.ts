@@ -118,6 +118,12 @@ export class Enrollment implements Component {
     for (const uid of [...named, ...gone]) this.#reconcile(uid)
   }
 
+  /** No pod is captured or let go any more, and none of them takes new connections. */
+  async stopAccepting(): Promise<void> {
+    this.#stop()
+    await Promise.all(this.proxies().map((proxy) => proxy.stopAccepting()))
+  }
+
   async drain(deadline: AbortSignal): Promise<void> {
     this.#stop()
     await Promise.all(this.proxies().map((proxy) => proxy.drain(deadline)))
