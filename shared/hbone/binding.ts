@@ -130,6 +130,9 @@ export class Binding implements Pingable {
       goaway: (code) => events.goaway(code),
       gone: (stream) => events.gone(stream),
       failed: (error) => this.#onFailed(error),
+      refused: ({ code, message }) => {
+        this.#log.warn('HBONE request refused', { peer: this.#peer, error: message, code })
+      },
     }
   }
 

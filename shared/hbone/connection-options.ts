@@ -34,6 +34,8 @@ export interface ConnectionEvents {
   gone(stream: Stream): void
   /** The peer broke the protocol: all streams have failed, GOAWAY is in the outbox, nothing is read any more. */
   failed(error: H2Error): void
+  /** A request was reset before anybody heard of it: its headers are too much, or not those of a request. */
+  refused(error: H2Error): void
 }
 
 export interface ConnectionOptions {

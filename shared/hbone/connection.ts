@@ -371,7 +371,10 @@ export class Connection implements FrameHandler, StreamHost {
     } else if (this.#table.absence(streamId) === 'idle') {
       // RFC 9113 section 5.1: RST_STREAM must not be sent for a stream that was never opened.
       this.failed(connectionError(code, message))
-    } else this.sendReset(streamId, code)
+    } else {
+      this.sendReset(streamId, code)
+      this.#events.refused({ scope: 'stream', streamId, code, message })
+    }
   }
 
   #onRequest(id: number, fields: readonly HeaderField[], endStream: boolean): void {

@@ -47,6 +47,7 @@ export class End {
         goaway: (code) => void this.goaways.push(code),
         gone: () => undefined,
         failed: (error) => void this.errors.push(error),
+        refused: () => undefined,
       },
     })
     this.connection.start()

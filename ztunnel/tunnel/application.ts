@@ -1,14 +1,15 @@
 import { explainDeny } from '../../shared/authz/engine.ts'
 import type { ConnectionFacts } from '../../shared/authz/model.ts'
+import type { Channel } from '../../shared/hbone/channel.ts'
 import type { Service, Workload } from '../../shared/mesh/model.ts'
 import { AmbitError } from '../../shared/runtime/errors.ts'
 import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import type { ConnectionMeter } from '../../shared/telemetry/connection-record.ts'
 import { parseTraceparent } from '../route/headers.ts'
-import { dial, type Target } from './dial.ts'
+import { dialChannel, type Target } from './dial.ts'
 import { outcomeOf, outcomeOfSplice } from './failure.ts'
 import { type PodContext, partyOf } from './pod-context.ts'
-import { type Leg, socketLeg, splice } from './splice.ts'
+import { splice } from './splice.ts'
 
 /** A connection that wants to reach the application of a pod, whichever way it came. */
 export interface InboundCall {
@@ -29,7 +30,7 @@ export interface InboundCall {
   /** 401 for a denial, 503 when the application cannot be reached. Plaintext callers see a reset. */
   refuse(status: number): void
   /** Called when the application is connected; hands over the caller's bytes. */
-  accept(): Leg
+  accept(): { readonly channel: Channel }
 }
 
 /**
@@ -78,16 +79,15 @@ async function connectAndSplice(
   signal: AbortSignal,
   meter: ConnectionMeter,
 ): Promise<void> {
-  const socket = await dial(pod.namespace, call.target, {
+  const application = await dialChannel(pod.namespace, call.target, {
     source: call.sourceIp,
     clock: pod.clock,
     signal: call.gone === undefined ? signal : AbortSignal.any([signal, call.gone]),
   })
-  const application = socketLeg(socket)
   const elapsed = (): number => pod.clock.monotonicMs() - call.accepted
-  let caller: Leg
+  let caller: Channel
   try {
-    caller = call.accept()
+    caller = call.accept().channel
   } catch (error) {
     application.cut(
       error instanceof Error ? error : new AmbitError('CONNECTION_FAILED', String(error)),

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net'
+import type { Channel } from '../../shared/hbone/channel.ts'
 import type { NetworkNamespace } from '../../shared/linux/namespace.ts'
 import { setKeepAlive, tcpSocket } from '../../shared/linux/sockets.ts'
 import type { Clock } from '../../shared/runtime/clock.ts'
@@ -6,6 +7,7 @@ import { describeError } from '../../shared/runtime/errors.ts'
 import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { MARK } from '../capture/rules.ts'
 import { ConnectionFailure } from './failure.ts'
+import { socketChannel } from './socket-channel.ts'
 
 /**
  * Probes on both legs of every captured connection. Connection tracking forgets a half-closed redirected connection
@@ -36,18 +38,35 @@ export function dial(
   target: Target,
   options: DialOptions,
 ): Promise<Socket> {
+  const fd = openSocket(namespace, target, options.source)
+  return connected(new Socket({ fd, allowHalfOpen: true }), target, options)
+}
+
+/** The same for a connection whose bytes are spliced. */
+export async function dialChannel(
+  namespace: NetworkNamespace,
+  target: Target,
+  options: DialOptions,
+): Promise<Channel> {
+  const { socket, channel } = socketChannel(openSocket(namespace, target, options.source))
+  await connected(socket, target, options)
+  return channel
+}
+
+function openSocket(
+  namespace: NetworkNamespace,
+  target: Target,
+  source: string | undefined,
+): number {
   const family = target.address.includes(':') ? 6 : 4
   // A source equal to the destination needs no disguise: it is the pod calling itself.
-  const spoofed = options.source !== undefined && options.source !== target.address
-  const bindSource =
-    spoofed && options.source?.includes(':') === (family === 6) ? options.source : undefined
+  const spoofed = source !== undefined && source !== target.address
+  const bindSource = spoofed && source.includes(':') === (family === 6) ? source : undefined
   const fd = namespace.run(() =>
     tcpSocket({ family, mark: MARK, ...(bindSource === undefined ? {} : { bindSource }) }),
   )
   setKeepAlive(fd, KEEPALIVE)
-  const socket = new Socket({ fd, allowHalfOpen: true })
-  socket.setNoDelay(true)
-  return connected(socket, target, options)
+  return fd
 }
 
 function connected(socket: Socket, target: Target, options: DialOptions): Promise<Socket> {
@@ -99,6 +118,7 @@ function connected(socket: Socket, target: Target, options: DialOptions): Promis
         ),
       ),
     )
+    socket.setNoDelay(true)
     socket.on('connect', onConnect)
     socket.on('error', onError)
     options.signal.addEventListener('abort', onAbort)

@@ -5,7 +5,8 @@ import { PING_TIMEOUT_MS } from '../../shared/hbone/keepalive.ts'
 import { tcpPair } from '../../shared/hbone/testing-tls.ts'
 import { hbonePair } from '../../shared/hbone/testing-tunnel.ts'
 import { FakeClock, type Timer } from '../../shared/runtime/clock.ts'
-import { socketLeg, splice } from './splice.ts'
+import { acceptedChannel } from './socket-channel.ts'
+import { splice } from './splice.ts'
 
 const DAY_MS = 86_400_000
 /** Below the time that a PING has for its answer, which real sockets carry. */
@@ -46,8 +47,8 @@ test.each(['both sides open', 'one side closed'])(
     const tunnel = await hbone.open()
     const none = { onLeftBytes: () => undefined, onRightBytes: () => undefined }
     const ends = [
-      splice(socketLeg(caller.server), tunnel.client, none),
-      splice(tunnel.server, socketLeg(app.client), none),
+      splice(acceptedChannel(caller.server).channel, tunnel.client.channel, none),
+      splice(tunnel.server.channel, acceptedChannel(app.client).channel, none),
     ]
     caller.client.write('question')
     await once(app.server, 'data')

@@ -12,6 +12,7 @@ import { routeInbound } from '../route/inbound.ts'
 import { forwardToApplication } from './application.ts'
 import { ConnectionFailure, drainClose, outcomeOf } from './failure.ts'
 import { adopt, HOLD_MS, ownWorkload, type PodContext, within } from './pod-context.ts'
+import { createPodMemory } from './pod-memory.ts'
 
 const HANDSHAKE_MS = 10_000
 
@@ -21,6 +22,7 @@ export class InboundProxy implements Disposable {
   readonly #peers = new Set<HboneServerConnection>()
   /** Taken while the connection lives: a socket that is destroyed has no addresses any more. */
   readonly #ends = new WeakMap<Socket, ConnectionEnds>()
+  readonly #memory = createPodMemory()
   #tls: Server | undefined
   #draining = false
 
@@ -108,6 +110,7 @@ export class InboundProxy implements Disposable {
     const peer = serveHbone(tls, (tunnel) => void this.#serveTunnel(tunnel, tls, identity), {
       log,
       clock,
+      memory: this.#memory,
     })
     this.#peers.add(peer)
     if (this.#draining) peer.drain()

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
+import type { Channel } from '../../shared/hbone/channel.ts'
 import { fdOf, originalDestination } from '../../shared/linux/sockets.ts'
 import { identityOf, type Service, type Workload } from '../../shared/mesh/model.ts'
 import { AmbitError } from '../../shared/runtime/errors.ts'
@@ -16,10 +17,11 @@ import {
 import { type OutboundRoute, routeOutbound } from '../route/outbound.ts'
 import { isRecursiveCall, SELF_CALL } from '../route/own-ports.ts'
 import type { OpenConnection } from './connections.ts'
-import { dial, type Target } from './dial.ts'
+import { dialChannel, type Target } from './dial.ts'
 import { ConnectionFailure, outcomeOf, outcomeOfSplice } from './failure.ts'
 import { adopt, ownWorkload, type PodContext, partyOf, SETUP_MS, within } from './pod-context.ts'
-import { type Leg, socketLeg, splice } from './splice.ts'
+import { acceptedChannel } from './socket-channel.ts'
+import { splice } from './splice.ts'
 import type { Tunnels } from './tunnels.ts'
 
 type Forwarding = Exclude<OutboundRoute, { kind: 'deny' }>
@@ -35,12 +37,14 @@ export class OutboundProxy {
   }
 
   /** Takes a redirected connection, paused. Never throws; the socket is this call's to close. */
-  async serve(socket: Socket): Promise<void> {
+  async serve(redirected: Socket): Promise<void> {
     const accepted = this.#pod.clock.monotonicMs()
-    const client = socketLeg(socket)
+    const source = formatEndpoint(endAddress(redirected.remoteAddress), redirected.remotePort ?? 0)
+    let client: Channel | undefined
     let destination: Target | undefined
-    const source = formatEndpoint(endAddress(socket.remoteAddress), socket.remotePort ?? 0)
     try {
+      const { socket, channel } = acceptedChannel(redirected)
+      client = channel
       adopt(this.#pod, socket)
       destination = originalDestination(fdOf(socket)) ?? localEnd(socket)
       const workload = await this.#own(destination)
@@ -66,7 +70,7 @@ export class OutboundProxy {
     return await ownWorkload(this.#pod)
   }
 
-  async #forward(client: Leg, call: OutboundCall): Promise<void> {
+  async #forward(client: Channel, call: OutboundCall): Promise<void> {
     const abort = new AbortController()
     const open: OpenConnection = {
       abort,
@@ -95,7 +99,7 @@ export class OutboundProxy {
     }
   }
 
-  async #reach(call: OutboundCall, signal: AbortSignal): Promise<Leg> {
+  async #reach(call: OutboundCall, signal: AbortSignal): Promise<Channel> {
     const { route } = call
     const late = (): Error =>
       new ConnectionFailure(
@@ -109,7 +113,7 @@ export class OutboundProxy {
         return await this.#tunnels.open(route, this.#headers(call, route.service), both)
       }
       const { clock, namespace } = this.#pod
-      return socketLeg(await dial(namespace, route.target, { clock, signal: both }))
+      return await dialChannel(namespace, route.target, { clock, signal: both })
     })
   }
 
@@ -154,8 +158,13 @@ export class OutboundProxy {
     return this.#pod.clock.monotonicMs() - call.accepted
   }
 
-  #refuse(client: Leg, source: string, destination: Target | undefined, error: unknown): void {
-    client.cut(asError(error))
+  #refuse(
+    client: Channel | undefined,
+    source: string,
+    destination: Target | undefined,
+    error: unknown,
+  ): void {
+    client?.cut(asError(error))
     const outcome = outcomeOf(error)
     this.#pod.telemetry.refused({
       direction: 'outbound',

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { Channel } from '../../shared/hbone/channel.ts'
 import { fdOf, originalDestination } from '../../shared/linux/sockets.ts'
 import { AmbitError } from '../../shared/runtime/errors.ts'
 import { endAddress, formatEndpoint } from '../../shared/runtime/ip-address.ts'
@@ -6,7 +7,7 @@ import { routeInboundPassthrough } from '../route/inbound.ts'
 import { forwardToApplication } from './application.ts'
 import { ConnectionFailure, outcomeOf } from './failure.ts'
 import { adopt, ownWorkload, type PodContext } from './pod-context.ts'
-import { socketLeg } from './splice.ts'
+import { acceptedChannel } from './socket-channel.ts'
 
 /** Plaintext connections towards a pod: from outside the mesh, or from before a peer knew that the pod is in it. */
 export class PassthroughProxy {
@@ -17,12 +18,14 @@ export class PassthroughProxy {
   }
 
   /** Takes a redirected connection, paused. Never throws; the socket is this call's to close. */
-  async serve(socket: Socket): Promise<void> {
+  async serve(redirected: Socket): Promise<void> {
     const accepted = this.#pod.clock.monotonicMs()
-    const caller = socketLeg(socket)
-    const sourceIp = endAddress(socket.remoteAddress)
-    const sourcePort = socket.remotePort ?? 0
+    const sourceIp = endAddress(redirected.remoteAddress)
+    const sourcePort = redirected.remotePort ?? 0
+    let caller: Channel | undefined
     try {
+      const { socket, channel } = acceptedChannel(redirected)
+      caller = channel
       adopt(this.#pod, socket)
       const destination = originalDestination(fdOf(socket))
       if (destination === undefined) throw unredirected()
@@ -45,11 +48,11 @@ export class PassthroughProxy {
         target: { address: route.address, port: route.port },
         hboneAddress: undefined,
         headers: {},
-        refuse: () => caller.cut(new AmbitError('CONNECTION_REFUSED', 'refused')),
-        accept: () => caller,
+        refuse: () => channel.cut(new AmbitError('CONNECTION_REFUSED', 'refused')),
+        accept: () => ({ channel }),
       })
     } catch (error) {
-      caller.cut(
+      caller?.cut(
         error instanceof Error ? error : new AmbitError('CONNECTION_FAILED', String(error)),
       )
       const outcome = outcomeOf(error)

@@ -151,7 +151,7 @@ export class TunnelPool<K extends PoolKey> implements Disposable {
     entry.idle = undefined
     try {
       const tunnel = await connection.open(request, signal)
-      tunnel.stream.once('close', () => this.#restOf(entry))
+      void tunnel.closed.then(() => this.#restOf(entry))
       return { tunnel, connection }
     } catch (error) {
       this.#restOf(entry)

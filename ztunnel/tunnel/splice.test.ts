@@ -1,48 +1,81 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
-import { tcpPair } from '../../shared/hbone/testing-tls.ts'
+import type { Channel } from '../../shared/hbone/channel.ts'
+import { Stream } from '../../shared/hbone/stream.ts'
+import { TcpPair, tcpPair } from '../../shared/hbone/testing-tls.ts'
 import { endOf, fill, hbonePair, readToEnd } from '../../shared/hbone/testing-tunnel.ts'
-import type { Tunnel } from '../../shared/hbone/tunnel.ts'
-import { type Leg, type SpliceEnd, socketLeg, splice } from './splice.ts'
+import { tcpSocket } from '../../shared/linux/sockets.ts'
+import { acceptedChannel, type ChannelSocket, socketChannel } from './socket-channel.ts'
+import { type SpliceEnd, splice } from './splice.ts'
 
 interface Spliced extends Disposable {
   /** The applications at both ends. */
   readonly left: Duplex
   readonly right: Duplex
-  readonly legs: readonly [Leg, Leg]
+  /** The sockets below the spliced channels. */
+  readonly sockets: readonly Socket[]
+  /** What each of the two channels keeps for its peer. */
+  held(): number[]
   readonly counted: { left: number; right: number }
   readonly end: Promise<SpliceEnd>
   /** Loses the right leg's connection, without an end. */
   lose(): void
 }
 
-function start(legs: readonly [Leg, Leg], signal?: AbortSignal) {
+function start(left: Channel, right: Channel, signal?: AbortSignal) {
   const counted = { left: 0, right: 0 }
-  const end = splice(...legs, {
+  const end = splice(left, right, {
     onLeftBytes: (bytes) => void (counted.left += bytes),
     onRightBytes: (bytes) => void (counted.right += bytes),
     ...(signal && { signal }),
   })
-  return { legs, counted, end }
+  return { counted, end }
 }
+
+/** A socket that we connect, and the application that accepts it. */
+async function dialled(): Promise<ChannelSocket & { readonly pair: TcpPair }> {
+  const listener = createServer({ allowHalfOpen: true })
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const address = listener.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const accepted = new Promise<Socket>((resolve) => listener.once('connection', resolve))
+  const { socket, channel } = socketChannel(tcpSocket({ family: 4 }))
+  socket.connect({ host: '127.0.0.1', port: address.port })
+  await once(socket, 'connect')
+  const pair = new TcpPair(socket, await accepted)
+  listener.close()
+  return { socket, channel, pair }
+}
+
+/** Bytes that a socket's channel keeps: those that were counted but did not leave the process. */
+const heldBy = (socket: Socket, counted: number): number =>
+  counted - socket.bytesWritten + socket.writableLength
 
 const setups: readonly [string, (signal?: AbortSignal) => Promise<Spliced>][] = [
   [
-    'two sockets',
+    'an accepted and a dialled socket',
     async (signal) => {
-      const [left, right] = await Promise.all([tcpPair(), tcpPair()])
-      const spliced = start([socketLeg(left.server), socketLeg(right.client)], signal)
+      const [left, right] = await Promise.all([tcpPair(), dialled()])
+      const accepted = acceptedChannel(left.server)
+      const spliced = start(accepted.channel, right.channel, signal)
       return {
         ...spliced,
         left: left.client,
-        right: right.server,
-        lose: () => right.server.resetAndDestroy(),
+        right: right.pair.server,
+        sockets: [accepted.socket, right.socket],
+        held: () => [
+          heldBy(accepted.socket, spliced.counted.right),
+          heldBy(right.socket, spliced.counted.left),
+        ],
+        lose: () => right.pair.server.resetAndDestroy(),
         [Symbol.dispose]() {
           left[Symbol.dispose]()
-          right[Symbol.dispose]()
+          right.pair[Symbol.dispose]()
+          accepted.socket.destroy()
         },
       }
     },
@@ -52,19 +85,34 @@ const setups: readonly [string, (signal?: AbortSignal) => Promise<Spliced>][] = 
     async (signal) => {
       const [left, hbone] = await Promise.all([tcpPair(), hbonePair()])
       const { client, server } = await hbone.open()
+      const accepted = acceptedChannel(left.server)
+      const spliced = start(accepted.channel, client.channel, signal)
+      const stream = client.channel
+      if (!(stream instanceof Stream)) throw new Error('not a stream')
       return {
-        ...start([socketLeg(left.server), client], signal),
+        ...spliced,
         left: left.client,
         right: server.stream,
+        sockets: [accepted.socket],
+        held: () => [heldBy(accepted.socket, spliced.counted.right), stream.queue.length],
         lose: () => hbone.tls.server.destroy(),
         [Symbol.dispose]() {
           left[Symbol.dispose]()
           hbone[Symbol.dispose]()
+          accepted.socket.destroy()
         },
       }
     },
   ],
 ]
+
+const hashOf = (stream: Duplex): Hash => {
+  const hash = createHash('sha256')
+  stream.on('data', (chunk: Buffer) => hash.update(chunk))
+  return hash
+}
+
+const channelOf = (accepted: Socket): Channel => acceptedChannel(accepted).channel
 
 /** How the application at this end sees the connection stop. */
 const failed = /^(ECONNRESET|HBONE_RESET|HBONE_CLOSED)$/
@@ -74,24 +122,20 @@ describe.each(setups)('splice of %s', (_name, setup) => {
     using both = await setup()
     const up = Buffer.alloc(3_000_000, 'up')
     both.left.end(up)
-    both.right.end(Buffer.alloc(2_000_000))
-    const hash = createHash('sha256')
-    both.right.on('data', (chunk: Buffer) => hash.update(chunk))
+    const down = Buffer.alloc(2_000_000, 'down!')
+    both.right.end(down)
+    const hashes = [hashOf(both.right), hashOf(both.left)]
     const [right, left] = await Promise.all([readToEnd(both.right), readToEnd(both.left)])
     expect([right, left]).toEqual([
       { bytes: 3_000_000, how: 'end' },
       { bytes: 2_000_000, how: 'end' },
     ])
-    expect(hash.digest('hex')).toBe(createHash('sha256').update(up).digest('hex'))
+    expect(hashes.map((hash) => hash.digest('hex'))).toEqual(
+      [up, down].map((bytes) => createHash('sha256').update(bytes).digest('hex')),
+    )
     expect(await both.end).toEqual({ kind: 'complete' })
     expect(both.counted).toEqual({ left: 3_000_000, right: 2_000_000 })
-    for (const { stream } of both.legs) {
-      expect(stream.destroyed).toBe(true)
-      for (const event of ['data', 'drain', 'end']) {
-        const own = stream.listeners(event).filter((one) => /onData|onDrain|onEnd\b/.test(one.name))
-        expect(own).toEqual([])
-      }
-    }
+    for (const socket of both.sockets) expect(socket.destroyed).toBe(true)
   })
 
   test.each(['left', 'right'] as const)('keeps a half-close from the %s', async (side) => {
@@ -148,8 +192,7 @@ describe.each(setups)('splice of %s', (_name, setup) => {
   test('stops a sender whose receiver does not read, and holds little', async () => {
     using both = await setup()
     await fill(both.left)
-    const held = both.legs.map(({ stream }) => stream.readableLength + stream.writableLength)
-    for (const bytes of held) expect(bytes).toBeLessThan(300_000)
+    for (const bytes of both.held()) expect(bytes).toBeLessThan(300_000)
     both.left.end()
     both.right.end()
     const [right] = await Promise.all([readToEnd(both.right), readToEnd(both.left)])
@@ -162,9 +205,11 @@ describe('splice', () => {
   test('reports a leg that was gone before it began', async () => {
     using left = await tcpPair()
     using right = await tcpPair()
-    left.server.destroy()
+    const accepted = acceptedChannel(left.server)
+    accepted.socket.destroy()
+    await once(accepted.socket, 'close')
     const seen = readToEnd(right.server)
-    const { end } = start([socketLeg(left.server), socketLeg(right.client)])
+    const { end } = start(accepted.channel, channelOf(right.client))
     expect(await end).toMatchObject({ kind: 'cut', side: 'left' })
     expect((await seen).how).toBe('ECONNRESET')
   })
@@ -173,7 +218,7 @@ describe('splice', () => {
     using left = await tcpPair()
     using right = await tcpPair()
     const aborted = AbortSignal.abort(new Error('too late'))
-    const { end } = start([socketLeg(left.server), socketLeg(right.client)], aborted)
+    const { end } = start(channelOf(left.server), channelOf(right.client), aborted)
     expect(await end).toMatchObject({ kind: 'cut', side: 'signal' })
   })
 
@@ -192,7 +237,7 @@ describe('splice', () => {
     }
     using left = await tcpPair()
     using right = await tcpPair()
-    const { end } = start([socketLeg(left.server), socketLeg(right.client)], signal)
+    const { end } = start(channelOf(left.server), channelOf(right.client), signal)
     expect(listeners).toBe(1)
     left.client.end()
     right.server.end()
@@ -207,10 +252,10 @@ describe('splice', () => {
       using caller = await tcpPair()
       using app = await tcpPair()
       using hbone = await hbonePair()
-      const tunnel: { client: Tunnel; server: Tunnel } = await hbone.open()
+      const tunnel = await hbone.open()
       const ends = [
-        start([socketLeg(caller.server), tunnel.client]).end,
-        start([tunnel.server, socketLeg(app.client)]).end,
+        start(channelOf(caller.server), tunnel.client.channel).end,
+        start(tunnel.server.channel, channelOf(app.client)).end,
       ]
       const [resetting, watching] =
         who === 'client' ? [caller.client, app.server] : [app.server, caller.client]
@@ -221,46 +266,5 @@ describe('splice', () => {
       expect((await seen).how).toBe('ECONNRESET')
       for (const end of await Promise.all(ends)) expect(end.kind).toBe('cut')
     }
-  })
-})
-
-describe('the cut of a socket', () => {
-  test('is a TCP reset, also right after an end', async () => {
-    using pair = await tcpPair()
-    const seen = readToEnd(pair.client)
-    const leg = socketLeg(pair.server)
-    pair.server.end()
-    leg.cut(new Error('boom'))
-    leg.cut(new Error('boom'))
-    await once(pair.server, 'close')
-    expect((await seen).how).toMatch(/^(ECONNRESET|end)$/)
-    expect(pair.server.destroyed).toBe(true)
-  })
-
-  test('is what any close before its end amounts to', async () => {
-    using pair = await tcpPair()
-    socketLeg(pair.server)
-    const seen = readToEnd(pair.client)
-    pair.server.destroy()
-    expect((await seen).how).toBe('ECONNRESET')
-  })
-
-  test('is not what a close after both ends amounts to, however much is queued', async () => {
-    using pair = await tcpPair()
-    socketLeg(pair.server)
-    pair.client.end()
-    await readToEnd(pair.server)
-    pair.server.end(Buffer.alloc(4_000_000))
-    expect(await readToEnd(pair.client)).toEqual({ bytes: 4_000_000, how: 'end' })
-  })
-
-  test('does not wait for queued data', async () => {
-    using pair = await tcpPair()
-    await fill(pair.server)
-    pair.server.end()
-    const closed = once(pair.server, 'close')
-    socketLeg(pair.server).cut(new Error('boom'))
-    await closed
-    expect((await readToEnd(pair.client)).how).toBe('ECONNRESET')
   })
 })

@@ -1,4 +1,5 @@
 import { connect as connectTls, type TLSSocket } from 'node:tls'
+import type { Channel } from '../../shared/hbone/channel.ts'
 import { connectHbone } from '../../shared/hbone/client.ts'
 import type { HboneClientConnection } from '../../shared/hbone/tunnel.ts'
 import { describeHandshakeFailure } from '../../shared/identity/peer.ts'
@@ -7,8 +8,8 @@ import { formatEndpoint } from '../../shared/runtime/ip-address.ts'
 import { dial, type Target } from './dial.ts'
 import { ConnectionFailure } from './failure.ts'
 import { HOLD_MS, type PodContext, within } from './pod-context.ts'
+import { createPodMemory } from './pod-memory.ts'
 import { TunnelPool } from './pool.ts'
-import type { Leg } from './splice.ts'
 
 /** Streams in one HBONE connection, before another one is opened. */
 const MAX_STREAMS = 100
@@ -30,6 +31,7 @@ interface PeerKey extends Omit<TunnelTarget, 'authority'> {
 export class Tunnels implements Disposable {
   readonly #pod: PodContext
   readonly #pool: TunnelPool<PeerKey>
+  readonly #memory = createPodMemory()
 
   constructor(pod: PodContext) {
     this.#pod = pod
@@ -46,13 +48,13 @@ export class Tunnels implements Disposable {
     peer: TunnelTarget,
     headers: Readonly<Record<string, string>>,
     signal: AbortSignal,
-  ): Promise<Leg> {
+  ): Promise<Channel> {
     const { target, expectedIdentities } = peer
     const where = formatEndpoint(target.address, target.port)
     const id = `${where} ${expectedIdentities.join(' ')}`
     const request = { authority: peer.authority, headers }
     const { tunnel } = await this.#pool.open({ id, target, expectedIdentities }, request, signal)
-    return tunnel
+    return tunnel.channel
   }
 
   /** After a rotation: connections with the old certificate take no more tunnels. */
@@ -83,7 +85,8 @@ export class Tunnels implements Disposable {
     await within(clock, HANDSHAKE_MS, handshakeLate, (budget) =>
       secured(tls, AbortSignal.any([signal, budget])),
     )
-    return await connectHbone(tls, { log, clock, handshakeTimeoutMs: HANDSHAKE_MS })
+    const memory = this.#memory
+    return await connectHbone(tls, { log, clock, memory, handshakeTimeoutMs: HANDSHAKE_MS })
   }
 }
 

@@ -1,48 +1,61 @@
-import type { Socket, SocketConstructorOpts } from 'node:net'
-import { type Channel, type ChannelSink, WRITE_HIGH_BYTES } from './channel.ts'
-import { HboneError } from './errors.ts'
-import { giveSlab, SLAB_BYTES, takeSlab } from './slab.ts'
+import { Socket } from 'node:net'
+import { type Channel, type ChannelSink, WRITE_HIGH_BYTES } from '../../shared/hbone/channel.ts'
+import { giveSlab, SLAB_BYTES, takeSlab } from '../../shared/hbone/slab.ts'
+import { closeFd, dupFd, fdOf, setResetOnClose } from '../../shared/linux/sockets.ts'
+import { AmbitError } from '../../shared/runtime/errors.ts'
 
 /** What one read takes. All sockets of a thread read into it in turn: a sink keeps nothing of what it is shown. */
 const READ_BYTES = 64 * 1024
 let readBuffer: Buffer | undefined
 
-/** Options that a socket of `bufferedSocketChannel` has to be made with. */
-export type BufferedSocketOptions = Required<
-  Pick<SocketConstructorOpts, 'allowHalfOpen' | 'onread'>
->
-
-/** A TCP socket as a channel; made with `allowHalfOpen: true`, not read from yet. Its cut is a TCP reset. */
-export function socketChannel(socket: Socket): Channel {
-  const channel = new SocketChannel(socket)
-  socket.on('data', (chunk: Buffer) => channel.received(chunk))
-  socket.pause()
-  return channel
+/** A socket whose bytes are its channel's to move; everything else about it may be asked and listened for. */
+export interface ChannelSocket {
+  readonly socket: Socket
+  readonly channel: Channel
 }
 
 /**
- * The same for a socket that `make` makes with the given options: `new Socket({ ...options, fd })`, or what
- * `net.connect` returns. It reads into a buffer that is used again, which saves an allocation and a stream for each
- * read.
+ * A TCP socket, connected or not yet, as a channel; owns `fd` from the call on. It reads into a buffer that is used
+ * again, which saves an allocation and a stream for each read. Its cut is a TCP reset, and so is everything else that
+ * closes it before it was ended, the death of this process included.
  */
-export function bufferedSocketChannel(make: (options: BufferedSocketOptions) => Socket): {
-  readonly socket: Socket
-  readonly channel: Channel
-} {
+export function socketChannel(fd: number): ChannelSocket {
   readBuffer ??= Buffer.allocUnsafeSlow(READ_BYTES)
   let channel: SocketChannel | undefined
   const callback = (bytes: number, buffer: Uint8Array): boolean => {
     channel?.received(bytes === buffer.length ? buffer : buffer.subarray(0, bytes))
     return channel?.reading ?? false
   }
-  const socket = make({ allowHalfOpen: true, onread: { buffer: readBuffer, callback } })
-  channel = new SocketChannel(socket)
+  try {
+    setResetOnClose(fd, true)
+  } catch (error) {
+    closeFd(fd)
+    throw error
+  }
+  const socket = new Socket({ fd, allowHalfOpen: true, onread: { buffer: readBuffer, callback } })
+  channel = new SocketChannel(socket, fd)
   socket.pause()
   return { socket, channel }
 }
 
+/**
+ * The same for a socket that a server accepted and did not read from yet. Node lets a server's sockets read into new
+ * buffers only, so this makes another one of the same connection; the first is gone after the call, also if it throws.
+ */
+export function acceptedChannel(accepted: Socket): ChannelSocket {
+  try {
+    const fd = dupFd(fdOf(accepted))
+    accepted.destroy()
+    return socketChannel(fd)
+  } catch (error) {
+    if (!accepted.destroyed) accepted.resetAndDestroy()
+    throw error
+  }
+}
+
 class SocketChannel implements Channel {
   readonly #socket: Socket
+  readonly #fd: number
   #sink: ChannelSink | undefined
   reading = false
   /** Gathers what one turn of the event loop writes. */
@@ -60,18 +73,19 @@ class SocketChannel implements Channel {
   #finished = false
   #failure: Error | undefined
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, fd: number) {
     this.#socket = socket
+    this.#fd = fd
     socket.once('end', this.#onEnd)
     socket.once('finish', this.#onFinish)
     socket.on('error', this.#fail)
-    socket.once('close', () => this.#fail(new HboneError('HBONE_CLOSED', 'closed before its end')))
-    if (socket.errored !== null) this.#failure = socket.errored
-    else if (socket.destroyed) this.#failure = new HboneError('HBONE_CLOSED', 'closed already')
+    socket.once('close', this.#onClose)
   }
 
   attach(sink: ChannelSink): void {
-    if (this.#sink !== undefined) throw new HboneError('HBONE_PROTOCOL', 'the socket has a reader')
+    if (this.#sink !== undefined) {
+      throw new AmbitError('CONNECTION_IN_USE', 'the socket has a reader')
+    }
     this.#sink = sink
     if (this.#failure !== undefined) sink.failed(this.#failure)
   }
@@ -186,9 +200,15 @@ class SocketChannel implements Channel {
   }
 
   #onFinish = (): void => {
+    // By now the kernel has the last byte and the end.
+    if (!this.#socket.destroyed) setResetOnClose(this.#fd, false)
     if (this.#failure !== undefined || this.#finished) return
     this.#finished = true
     this.#sink?.finished()
+  }
+
+  #onClose = (): void => {
+    this.#fail(new AmbitError('CONNECTION_CLOSED', 'the socket closed before its end'))
   }
 
   #fail = (error: Error): void => {
