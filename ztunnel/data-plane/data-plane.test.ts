@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BroadcastChannel } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -64,15 +65,17 @@ const denyAll = policyResource({
   groups: [{ rules: [] }],
 })
 
-/** Echo connections from a pod, so many that every worker has some. */
-const openMany = async (from: string) =>
+/** Echo connections from a pod, open at both ends, so many that every worker has some. */
+async function openMany(from: string) {
+  const calls = Array.from({ length: 24 }, () => node.call(from, 'server', PORT))
   await Promise.all(
-    Array.from({ length: 24 }, async () => {
-      const call = node.call(from, 'server', PORT)
-      call.socket.write('echo\n')
-      return call
+    calls.map(async ({ socket }) => {
+      socket.write('echo\nhere ')
+      await once(socket, 'data')
     }),
   )
+  return calls
+}
 
 describe('DataPlane', { timeout: 60_000 }, () => {
   test('a change reaches all workers within 10 ms', async () => {
@@ -137,7 +140,7 @@ describe('DataPlane', { timeout: 60_000 }, () => {
     const survivors = ends.filter((end) => end.status === 'fulfilled')
     expect(survivors.length).toBeGreaterThan(0)
     expect(survivors.length).toBeLessThan(open.length)
-    expect(survivors.map(({ value }) => value)).toEqual(survivors.map(() => 'still here'))
+    expect(survivors.map(({ value }) => value)).toEqual(survivors.map(() => 'here still here'))
     // Capture stays, and a sibling serves at once.
     expect(await echoes('caller', 20)).toHaveLength(20)
     node.mesh.applyPolicies([denyAll], [])
@@ -206,9 +209,7 @@ describe('DataPlane', { timeout: 60_000 }, () => {
 
   test('at the descriptor limit all workers pause together, and go on together', async () => {
     await start({ threads: 2, limit: 100 })
-    const open = await Promise.all(
-      Array.from({ length: 60 }, () => node.call('outside', 'server', PORT)),
-    )
+    const open = Array.from({ length: 60 }, () => node.call('outside', 'server', PORT))
     await vi.waitFor(() => expect(node.limits).toBeGreaterThan(0))
     const { value } = await node.dataPlane.connections()
     const accepted = [...value.pods.values()].flat().length
