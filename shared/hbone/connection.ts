@@ -364,10 +364,8 @@ export class Connection implements FrameHandler, StreamHost {
     if (this.#role === 'server' && !this.#allows('reset')) return
     const stream = this.#table.open.get(streamId)
     if (stream !== undefined) {
-      stream.reset(
-        code,
-        new HboneError('HBONE_PROTOCOL', `the peer broke the protocol: ${message}`),
-      )
+      const text = `the peer broke the protocol: ${message}`
+      stream.reset(code, new HboneError('HBONE_PROTOCOL', text))
     } else if (this.#table.absence(streamId) === 'idle') {
       // RFC 9113 section 5.1: RST_STREAM must not be sent for a stream that was never opened.
       this.failed(connectionError(code, message))
