@@ -5,7 +5,7 @@ import type { Place } from '../../../shared/lab/place.ts'
 import { tcpSocket } from '../../../shared/linux/sockets.ts'
 import { codeOf } from '../../../shared/runtime/errors.ts'
 
-const TIMEOUT_MS = 10_000
+const TIMEOUT_MS = 30_000
 
 /** A connection that stays: to a `tcp-app` that sends everything back. */
 export class EchoConnection implements Disposable {

@@ -15,11 +15,12 @@ export interface LoadOptions {
 export interface LoadFailure {
   /** When the call began, on the scale of `performance.now()`. */
   readonly at: number
+  readonly endedAt: number
   readonly call: string
   readonly error: string
 }
 
-const TIMEOUT_MS = 10_000
+const TIMEOUT_MS = 30_000
 /** Beyond it, nothing new is begun until some have ended. */
 const MOST_OPEN = 200
 
@@ -81,7 +82,8 @@ export class Load implements AsyncDisposable {
     const host = family === 4 ? to.address4 : to.address6
     const at = performance.now()
     const fail = (error: string): void => {
-      this.failures.push({ at, call: `${from.name} to ${to.name} by IPv${family}`, error })
+      const call = `${from.name} to ${to.name} by IPv${family}`
+      this.failures.push({ at, endedAt: performance.now(), call, error })
     }
     try {
       const path = `/?${this.secret.toString()}`
