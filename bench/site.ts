@@ -104,6 +104,8 @@ export class Site implements AsyncDisposable {
     // Lines go to a file, as they would on a node, and not through this process.
     const command = ['sh', '-c', 'log=$1; shift; exec "$@" 2>>"$log"', 'sh', log] as const
     const mesh = await LabMesh.start({
+      // As many as the peers have: one thread a proxy.
+      threads: 1,
       lab: this.lab,
       command: [...command, process.execPath, ambitMain()],
       nodes: MESH_NODES,
